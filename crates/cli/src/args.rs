@@ -1,0 +1,248 @@
+//! What may be typed after `taskvec`. Each command turns its arguments into library settings in its own file.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Make, edit, measure and try packs: signed sparse task vectors that a device attaches to its base model.
+#[derive(Debug, Parser)]
+#[command(name = "taskvec", version, arg_required_else_help = true, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// Print the result as JSON instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a skill, pack it, attach it, detach it: the main job on data that the program carries
+    Demo(Demo),
+    /// Train a base model or a skill by a recipe
+    Train(Train),
+    /// Make a pack from two checkpoints
+    Diff(Diff),
+    /// Write the tuned checkpoint that a base and packs make
+    Apply(Apply),
+    /// Make a pack from a finished training run
+    Pack(Pack),
+    /// Show what is in a pack, and how many bits each part costs beside its bound
+    Inspect(Inspect),
+    /// Answer for images with a base and any skills
+    Run(Run),
+    /// Measure speed and size, each beside its alternative
+    Bench(Bench),
+}
+
+/// Train a skill, pack it, attach it to the mapped base, infer, detach it, and compare every byte of the base.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where the demo leaves its files (made if missing; a demo that was there before is replaced)
+    #[arg(short, long, value_name = "FOLDER", default_value = "taskvec-demo")]
+    pub(crate) out: PathBuf,
+    /// Which engine infers
+    #[arg(long, value_enum, default_value_t = EngineName::Burn)]
+    pub(crate) engine: EngineName,
+}
+
+/// Train by a recipe. Interrupted with Ctrl-C, the same command goes on from its checkpoint and ends with the same bytes.
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// The recipe (YAML)
+    pub(crate) recipe: PathBuf,
+    /// Base bundle that the skill starts from, instead of the recipe's
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) base: Option<PathBuf>,
+    /// Data set folder, instead of the recipe's; may be given several times for a base
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Vec<PathBuf>,
+    /// Seed, instead of the recipe's
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Run folder (made if missing)
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+}
+
+/// Make a pack from a base checkpoint and a tuned checkpoint of the same shape.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Base checkpoint: a safetensors file or a base bundle
+    pub(crate) base: PathBuf,
+    /// Tuned checkpoint: a safetensors file
+    pub(crate) tuned: PathBuf,
+    /// Keep the tuned weights bit for bit (the default unless --values is given)
+    #[arg(long, conflicts_with = "values")]
+    pub(crate) lossless: bool,
+    /// Round the deltas to this encoding instead
+    #[arg(long, value_enum, value_name = "ENCODING")]
+    pub(crate) values: Option<ValuesName>,
+    /// Name of the skill (default: the tuned file's name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The pack to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Write base + sum of alpha * delta as a checkpoint.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Base checkpoint: a safetensors file or a base bundle
+    pub(crate) base: PathBuf,
+    /// Packs, each with its alpha: FILE or FILE@ALPHA (default: the pack's recommended alpha)
+    #[arg(required = true, value_name = "PACK[@ALPHA]")]
+    pub(crate) packs: Vec<PackAtAlpha>,
+    /// The checkpoint to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Make a pack from the run folder that `taskvec train` left.
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// Run folder
+    pub(crate) run: PathBuf,
+    /// How deltas are written, instead of the recipe's
+    #[arg(long, value_enum, value_name = "ENCODING")]
+    pub(crate) values: Option<ValuesName>,
+    /// Number of probes the pack carries, 0 to 64, instead of the recipe's
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) probes: Option<u32>,
+    /// The pack to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Show what is in a pack.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The pack
+    pub(crate) pack: PathBuf,
+}
+
+/// Answer for images: base, skills, an engine.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Base bundle
+    pub(crate) base: PathBuf,
+    /// Skill to attach, FILE or FILE@ALPHA; may be given several times; the first one's head answers
+    #[arg(long, value_name = "PACK[@ALPHA]")]
+    pub(crate) pack: Vec<PackAtAlpha>,
+    /// Head of the base that answers, instead of the first skill's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) head: Option<String>,
+    /// Data set whose test images are answered and counted
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images", required_unless_present = "images")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images to answer for (PNG or JPEG)
+    #[arg(value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Which engine infers
+    #[arg(long, value_enum, default_value_t = EngineName::Auto)]
+    pub(crate) engine: EngineName,
+    /// Path of the ONNX Runtime library, if it is not where it is looked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// Measure each claim beside its alternative, in one run.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Which measurements
+    #[arg(value_enum, default_values_t = [BenchPart::Packs, BenchPart::Runtime, BenchPart::Train])]
+    pub(crate) parts: Vec<BenchPart>,
+    /// Python with torch, onnxruntime and numpy, for the comparisons that need one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) python: Option<PathBuf>,
+    /// Path of the ONNX Runtime library, if it is not where it is looked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// A group of measurements of `taskvec bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPart {
+    /// Bytes beside the entropy bound, zstd, xdelta3 and bsdiff
+    Packs,
+    /// Attach and detach beside memcpy; latency beside a plain ONNX Runtime session
+    Runtime,
+    /// A dense training step beside PyTorch's
+    Train,
+}
+
+/// The engine behind a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// ONNX Runtime if its library is found, else burn
+    Auto,
+    /// ONNX Runtime
+    Ort,
+    /// burn on the CPU: pure Rust, always there
+    Burn,
+}
+
+/// How deltas are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValuesName {
+    /// 32-bit floats
+    F32,
+    /// 16-bit brain floats
+    Bf16,
+    /// 8-bit integers, one scale per block of 256
+    Int8,
+    /// Distances between bit patterns: the tuned weights come back bit for bit
+    Lossless,
+}
+
+/// `FILE` or `FILE@ALPHA`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PackAtAlpha {
+    pub(crate) path: PathBuf,
+    /// The pack's recommended alpha when none was typed.
+    pub(crate) alpha: Option<f32>,
+}
+
+impl FromStr for PackAtAlpha {
+    type Err = String;
+
+    /// The text after the last `@` is an alpha when it is a finite number; `nan` and `inf` are refused by name, and
+    /// anything else belongs to the file's name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((path, alpha)) = text.rsplit_once('@') else {
+            return Ok(Self { path: text.into(), alpha: None });
+        };
+        match alpha.parse::<f32>() {
+            Ok(alpha) if alpha.is_finite() => Ok(Self { path: path.into(), alpha: Some(alpha) }),
+            Ok(alpha) => Err(format!("alpha is {alpha}, expected a finite number such as 1 or -0.5")),
+            Err(_) => Ok(Self { path: text.into(), alpha: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alpha_follows_the_last_at_sign() {
+        let typed: PackAtAlpha = "a@b.tvp@-0.5".parse().unwrap();
+        assert_eq!(typed, PackAtAlpha { path: "a@b.tvp".into(), alpha: Some(-0.5) });
+        let typed: PackAtAlpha = "a@b.tvp".parse().unwrap();
+        assert_eq!(typed, PackAtAlpha { path: "a@b.tvp".into(), alpha: None });
+    }
+
+    #[test]
+    fn an_alpha_that_is_no_number_is_refused() {
+        let refused = "a.tvp@NaN".parse::<PackAtAlpha>().unwrap_err();
+        assert!(refused.contains("finite"), "{refused}");
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

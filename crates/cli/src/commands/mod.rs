@@ -1,0 +1,85 @@
+//! One file per command; its first paragraph is its manual page. Commands never call each other: work is in the libraries.
+
+mod answers;
+mod apply;
+mod bench;
+mod demo;
+mod diff;
+mod inspect;
+mod pack;
+mod run;
+mod train;
+
+use std::path::Path;
+
+use anyhow::Context;
+use taskvec_packer::recipe::Values;
+use taskvec_runtime::{EngineChoice, OrtSettings, PackLimits, Skill};
+
+use crate::args::{Arguments, Command, EngineName, PackAtAlpha, ValuesName};
+
+/// How a command ended when it did not fail.
+pub(crate) enum Outcome {
+    /// All is well.
+    Done,
+    /// The work is done, and something about it deserves a look.
+    DoneWithWarnings,
+}
+
+/// Runs the command that was typed.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Demo(typed) => demo::run(&typed, json),
+        Command::Train(typed) => train::run(&typed, json),
+        Command::Diff(typed) => diff::run(&typed, json),
+        Command::Apply(typed) => apply::run(&typed, json),
+        Command::Pack(typed) => pack::run(&typed, json),
+        Command::Inspect(typed) => inspect::run(&typed, json),
+        Command::Run(typed) => run::run(&typed, json),
+        Command::Bench(typed) => bench::run(&typed, json),
+    }
+}
+
+/// The library's words for what was typed.
+fn values(name: ValuesName) -> Values {
+    match name {
+        ValuesName::F32 => Values::F32,
+        ValuesName::Bf16 => Values::Bf16,
+        ValuesName::Int8 => Values::Int8,
+        ValuesName::Lossless => Values::Lossless,
+    }
+}
+
+/// The library's words for what was typed. A Python environment of this project in `target` is looked at as well.
+fn engine(name: EngineName, library: Option<&Path>) -> EngineChoice {
+    let settings = OrtSettings {
+        library: library.map(Path::to_owned),
+        python_environments: vec!["target/python".into()],
+        ..OrtSettings::default()
+    };
+    match name {
+        EngineName::Auto => EngineChoice::Auto(settings),
+        EngineName::Ort => EngineChoice::Ort(settings),
+        EngineName::Burn => EngineChoice::Burn,
+    }
+}
+
+/// The pack that was typed, opened, and the alpha that it shall have.
+fn skill(typed: &PackAtAlpha) -> anyhow::Result<(Skill, f32)> {
+    let skill = Skill::open(&typed.path, &PackLimits::default())?;
+    let alpha = typed.alpha.unwrap_or(skill.recommended_alpha());
+    Ok((skill, alpha))
+}
+
+/// Writes a file aside and renames it, so that there is never half of one.
+fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let attempt = || format!("write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut aside = tempfile::NamedTempFile::new_in(folder).with_context(attempt)?;
+    aside.write_all(bytes).with_context(attempt)?;
+    aside.as_file().sync_all().with_context(attempt)?;
+    aside.persist(path).map_err(|error| error.error).with_context(attempt)?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `taskvec train RECIPE -o FOLDER`: trains a base model or a skill by a recipe.
+//!
+//! The recipe, the seed and the run folder are printed first. Ctrl-C stops between two steps and keeps a checkpoint; the
+//! same command goes on from there and ends with the same bytes. A finished run is not trained again. A recipe with
+//! `network` leaves a base bundle in `FOLDER/bundle`; one with `base` leaves what `taskvec pack FOLDER` makes a pack of.
+
+use taskvec_packer::export::bundle_run;
+use taskvec_packer::recipe::Recipe;
+use taskvec_packer::train::{Accuracy, Ending, Run, train};
+
+use super::Outcome;
+use crate::args::Train;
+use crate::interrupt;
+use crate::render::{self, Reporter, percent};
+
+pub(crate) fn run(typed: &Train, json: bool) -> anyhow::Result<Outcome> {
+    let mut recipe = Recipe::open(&typed.recipe)?;
+    if let Some(base) = &typed.base {
+        recipe.replace_base(base)?;
+    }
+    if !typed.data.is_empty() {
+        recipe.replace_data(&typed.data)?;
+    }
+    recipe.seed = typed.seed.unwrap_or(recipe.seed);
+    recipe.check()?;
+    let (out, digest) = (typed.out.display(), recipe.digest());
+    render::note(&format!("recipe `{}` {digest}, seed {}, run folder `{out}`", recipe.name, recipe.seed));
+
+    let stop = interrupt::stop_flag()?;
+    let ending = train(&recipe, &typed.out, &mut Reporter::new(), &stop)?;
+    let Ending::Finished(run) = ending else {
+        render::note("stopped; the checkpoint is in the run folder, and the same command goes on from it");
+        return Ok(Outcome::DoneWithWarnings);
+    };
+    if recipe.network.is_some() {
+        let bundle = typed.out.join("bundle");
+        let base = bundle_run(&typed.out, &bundle)?;
+        render::note(&format!("base bundle `{}`, fingerprint {}", bundle.display(), base.fingerprint()));
+    }
+    render::result(json, &*run, table)?;
+    Ok(Outcome::Done)
+}
+
+fn table(run: &Run) -> String {
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
+    let row = |name: &str, accuracy: &Accuracy| {
+        vec![name.to_owned(), share(accuracy.held_out), share(accuracy.test)]
+    };
+    let mut rows: Vec<_> = run.base_accuracy.iter().map(|accuracy| row("base, class means", accuracy)).collect();
+    rows.push(row(if run.base.is_some() { "with the skill" } else { "base" }, &run.accuracy));
+    let entries = format!("{} of {} editable parameters learned, {} steps\n", run.mask.entries, run.mask.elements, run.steps);
+    render::table(&["accuracy", "held out", "test"], &rows) + "\n" + &entries
+}

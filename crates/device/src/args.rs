@@ -1,0 +1,136 @@
+//! What may be typed after `taskvec-device`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Attach skills to a base model on this device, and answer with them.
+#[derive(Debug, Parser)]
+#[command(name = "taskvec-device", version, arg_required_else_help = true, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// Print the result as JSON instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The device's folder: its packs and the composition in force
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "taskvec-store")]
+    pub(crate) store: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the packs of this device and which are in force
+    List,
+    /// Show the base, the engines found here, and the composition in force
+    Info(OnBase),
+    /// Attach a pack, after its probes have passed, and keep it in force from now on
+    Attach(Attach),
+    /// Detach a skill; the base comes back bit for bit
+    Detach(Detach),
+    /// Answer for images with the skills in force
+    Run(Run),
+}
+
+/// The base model and the engine, for commands that need a session.
+#[derive(Debug, Args)]
+pub(crate) struct OnBase {
+    /// Base bundle
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) base: PathBuf,
+    /// Which engine infers
+    #[arg(long, value_enum, default_value_t = EngineName::Auto)]
+    pub(crate) engine: EngineName,
+    /// Path of the ONNX Runtime library, if it is not where it is looked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// Attach a pack.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    #[command(flatten)]
+    pub(crate) on: OnBase,
+    /// The pack, with its alpha if it is not the recommended one
+    #[arg(value_name = "PACK[@ALPHA]")]
+    pub(crate) pack: PackAtAlpha,
+}
+
+/// Detach a skill.
+#[derive(Debug, Args)]
+pub(crate) struct Detach {
+    #[command(flatten)]
+    pub(crate) on: OnBase,
+    /// Name of the skill, or the first digits of its digest
+    pub(crate) skill: String,
+}
+
+/// Answer for images.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) on: OnBase,
+    /// A pack to attach for this run only, instead of the composition in force; may be given several times
+    #[arg(long, value_name = "PACK[@ALPHA]")]
+    pub(crate) pack: Vec<PackAtAlpha>,
+    /// Whose head answers: a skill's name, or a head of the base (default: the first skill's)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) head: Option<String>,
+    /// Data set whose test images are answered and counted
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images", required_unless_present = "images")]
+    pub(crate) data: Option<PathBuf>,
+    /// Images to answer for (PNG or JPEG)
+    #[arg(value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+}
+
+/// The engine behind a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// ONNX Runtime if its library is found, else burn
+    Auto,
+    /// ONNX Runtime
+    Ort,
+    /// burn on the CPU: pure Rust, always there
+    Burn,
+}
+
+/// `FILE` or `FILE@ALPHA`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PackAtAlpha {
+    pub(crate) path: PathBuf,
+    /// The pack's recommended alpha when none was typed.
+    pub(crate) alpha: Option<f32>,
+}
+
+impl FromStr for PackAtAlpha {
+    type Err = String;
+
+    /// The text after the last `@` is an alpha when it is a number; one that is not finite is refused.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let typed = text.rsplit_once('@').and_then(|(path, alpha)| Some((path, alpha.parse::<f32>().ok()?)));
+        match typed {
+            Some((path, alpha)) if alpha.is_finite() => Ok(Self { path: path.into(), alpha: Some(alpha) }),
+            Some((_, alpha)) => Err(format!("alpha is {alpha}, expected a finite number such as 1 or -0.5")),
+            None => Ok(Self { path: text.into(), alpha: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_alpha_that_is_no_number_is_refused() {
+        assert!("a.tvp@NaN".parse::<PackAtAlpha>().is_err());
+        assert_eq!("a.tvp@2".parse(), Ok(PackAtAlpha { path: "a.tvp".into(), alpha: Some(2.0) }));
+    }
+}

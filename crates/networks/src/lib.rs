@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod attention;
+mod config;
+mod error;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod network;
+mod source;
+mod vector;
+mod vit;
+mod weights;
+
+pub use attention::Attention;
+pub use config::{DEPTH_MAX, Gelu, NetworkConfig, PARAMETERS_MAX, SIDE_MAX, TOKENS_MAX, VitConfig};
+pub use error::{Error, ErrorKind, Result};
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use network::Network;
+pub use vit::{Block, Mlp, PatchEmbedding, PatchProjection, Vit};
+pub use weights::{Parameter, over_mapped, parameters, to_safetensors, with_weights};

@@ -1,0 +1,65 @@
+//! Fresh networks.
+
+use burn::tensor::{Device, TensorData};
+use taskvec_networks::{ErrorKind, Gelu, Network, NetworkConfig, to_safetensors};
+
+use crate::{numbers, tiny};
+
+#[test]
+fn fresh_weights_are_draws_scaled_and_biases_and_norms_are_neutral() {
+    let config = tiny(Gelu::Exact);
+    let mut asked = Vec::new();
+    let mut random = |name: &str, shape: &[usize]| {
+        asked.push(name.to_string());
+        numbers(1, shape.iter().product())
+    };
+    let network = Network::init(&config, &mut random, &Device::flex()).unwrap();
+    for (name, shape, bytes) in to_safetensors(&network) {
+        let values: Vec<f32> =
+            bytes.chunks_exact(4).map(|number| f32::from_le_bytes(number.try_into().unwrap())).collect();
+        let count = shape.iter().product();
+        let expected = match name.as_str() {
+            name if name.ends_with("bias") => vec![0.0; count],
+            name if name.contains("norm") => vec![1.0; count],
+            _ => numbers(1, count).into_iter().map(|draw| draw * 0.02).collect(),
+        };
+        assert_eq!(values, expected, "{name}");
+        let drawn = !name.ends_with("bias") && !name.contains("norm");
+        assert_eq!(asked.contains(&name), drawn, "{name}");
+    }
+}
+
+#[test]
+fn refuses_a_source_that_returns_too_few_draws() {
+    let mut random = |_: &str, shape: &[usize]| vec![0.0; shape.iter().product::<usize>() - 1];
+    let error = Network::init(&tiny(Gelu::Quick), &mut random, &Device::flex()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert_eq!(error.to_string(), "tensor `cls_token`: the network has shape [1, 1, 8], the weights [7]");
+}
+
+#[test]
+fn refuses_a_description_that_contradicts_itself() {
+    let NetworkConfig::Vit(mut vit) = tiny(Gelu::Exact) else { panic!("a Vision Transformer") };
+    vit.heads = 3;
+    let mut random = |_: &str, _: &[usize]| panic!("nothing is drawn for a network that cannot be");
+    let error = Network::init(&NetworkConfig::Vit(vit), &mut random, &Device::flex()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn what_comes_out_goes_in_again() {
+    let config = tiny(Gelu::Exact);
+    let device = Device::flex();
+    let one = crate::network(&config, &device);
+    let mut zeros = |_: &str, shape: &[usize]| vec![0.0; shape.iter().product()];
+    let other = Network::init(&config, &mut zeros, &device).unwrap();
+    let tensors = to_safetensors(&one);
+    let give = |name: &str| {
+        let (_, shape, bytes) = tensors.iter().find(|(given, ..)| given == name)?;
+        let values = bytes.chunks_exact(4).map(|number| f32::from_le_bytes(number.try_into().unwrap()));
+        Some(TensorData::new(values.collect::<Vec<f32>>(), shape.clone()))
+    };
+    assert_ne!(to_safetensors(&other), tensors);
+    let other = taskvec_networks::with_weights(other, give).unwrap();
+    assert_eq!(to_safetensors(&other), tensors);
+}

@@ -1,0 +1,106 @@
+//! PyTorch's features on the same weights (`tests/reference/make_vit_reference.py`).
+
+use burn::tensor::{Device, Tensor, TensorData};
+use bytes::Bytes;
+use safetensors::SafeTensors;
+use taskvec_networks::{NetworkConfig, over_mapped, parameters, with_weights};
+
+use crate::{host, network};
+
+/// Largest error of a feature, relative to the largest feature. f32 itself costs about 3e-7 here.
+const TOLERANCE: f32 = 1e-5;
+
+struct Case {
+    name: &'static str,
+    config: &'static str,
+    file: &'static [u8],
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        name: "vit_exact",
+        config: include_str!("../reference/vit_exact.json"),
+        file: include_bytes!("../reference/vit_exact.safetensors"),
+    },
+    Case {
+        name: "vit_quick",
+        config: include_str!("../reference/vit_quick.json"),
+        file: include_bytes!("../reference/vit_quick.safetensors"),
+    },
+];
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|number| f32::from_le_bytes(number.try_into().unwrap())).collect()
+}
+
+fn tensor(file: &SafeTensors<'_>, name: &str) -> Option<TensorData> {
+    let view = file.tensor(name).ok()?;
+    Some(TensorData::new(floats(view.data()), view.shape().to_vec()))
+}
+
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+    found.iter().zip(expected).fold(0.0f32, |worst, (found, expected)| worst.max((found - expected).abs())) / scale
+}
+
+#[test]
+fn features_equal_pytorchs() {
+    for Case { name, config, file } in CASES {
+        let config: NetworkConfig = serde_json::from_str(config).unwrap();
+        let file = SafeTensors::deserialize(file).unwrap();
+        let expected = floats(file.tensor("features").unwrap().data());
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let network = with_weights(network(&config, &device), |name| tensor(&file, name)).unwrap();
+            let pixels = Tensor::<4>::from_data(tensor(&file, "pixels").unwrap(), &device);
+            let found = host(network.features(pixels));
+            let error = error(&found, &expected);
+            assert!(error < TOLERANCE, "{name}: {error:e} on {device:?}");
+        }
+    }
+}
+
+#[test]
+fn a_network_over_the_file_equals_one_that_owns_its_weights() {
+    for Case { name, config, file } in CASES {
+        let config: NetworkConfig = serde_json::from_str(config).unwrap();
+        let device = Device::flex();
+        let owner = SafeTensors::deserialize(file).unwrap();
+        let owned = with_weights(network(&config, &device), |name| tensor(&owner, name)).unwrap();
+        // A vector may start anywhere; with these two shifts one network lies over the bytes and one is copied.
+        for shift in 0..2 {
+            let mut bytes = vec![0; shift];
+            bytes.extend_from_slice(file);
+            let bytes = Bytes::from(bytes).slice(shift..);
+            let view = SafeTensors::deserialize(&bytes).unwrap();
+            let give = |name: &str| {
+                let view = view.tensor(name).ok()?;
+                Some((bytes.slice_ref(view.data()), view.shape().to_vec()))
+            };
+            let mapped = over_mapped(&config, give, &device).unwrap();
+            let pixels = Tensor::<4>::from_data(tensor(&owner, "pixels").unwrap(), &device);
+            let (ours, theirs) = (mapped.features(pixels.clone()), owned.features(pixels));
+            assert_eq!(host(ours), host(theirs), "{name} shifted by {shift}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_names_every_tensor_of_the_description_and_no_other() {
+    for Case { name, config, file } in CASES {
+        let config: NetworkConfig = serde_json::from_str(config).unwrap();
+        let file = SafeTensors::deserialize(file).unwrap();
+        let mut theirs: Vec<(String, Vec<usize>)> = file
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, view.shape().to_vec()))
+            .filter(|(name, _)| name != "pixels" && name != "features")
+            .collect();
+        let listed = parameters(&network(&config, &Device::flex()));
+        let mut ours: Vec<_> = listed.into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
+        assert_eq!(ours, config.tensors().unwrap(), "{name}: the order of the description");
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs, "{name}");
+    }
+}

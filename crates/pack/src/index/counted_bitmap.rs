@@ -1,0 +1,205 @@
+//! Index encoding 5: the bytes of the bitmap, each as its count of ones and its rank among those (`FORMAT.md`, 6.7).
+//!
+//! Enumerative coding (Cover 1973) in pieces of eight: the count is Huffman-coded, the rank is nearly uniform. It fills the
+//! gap between Rice codes, which lose several percent at densities of 0.2 and 0.4, and the plain bitmap.
+
+use super::bitmap::beyond;
+use super::{Extent, Outcome};
+use crate::bits::{BitReader, mask};
+use crate::error::{Error, ErrorKind};
+use crate::layout::CODE_LENGTH_BITS;
+use crate::prefix_code::PrefixCode;
+use crate::stream::Stream;
+use crate::width::{low_byte, low_u32, narrow};
+
+/// Counts of ones in a byte: 0 to 8.
+const COUNTS: usize = 9;
+
+/// All byte values by count of ones, then by value.
+const RANKED: [u8; 256] = ranked();
+
+/// For each count: where its bytes start in `RANKED`; the bits b and the threshold u of truncated binary.
+const GROUPS: [(u8, u32, u64); COUNTS] =
+    [(0, 0, 1), (1, 3, 8), (9, 4, 4), (37, 5, 8), (93, 6, 58), (163, 5, 8), (219, 4, 4), (247, 3, 8), (255, 0, 1)];
+
+/// The one bits of a counted bitmap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CountedBitmap<'a> {
+    bits: BitReader<'a>,
+    code: PrefixCode,
+    /// The bits of the last byte that `next` has not given out, and the element of its lowest bit.
+    byte: u8,
+    byte_start: u64,
+    /// The element of the first bit of the next byte.
+    start: u64,
+    end: u64,
+}
+
+impl<'a> CountedBitmap<'a> {
+    pub(crate) fn new(stream: Stream<'a>, extent: Extent) -> Result<Self, Error> {
+        let mut bits = BitReader::new(stream.bytes);
+        let mut lengths = [0; COUNTS];
+        for length in &mut lengths {
+            let field = bits.take(CODE_LENGTH_BITS).ok_or_else(|| stream.error(ErrorKind::Truncated))?;
+            *length = low_byte(field);
+        }
+        let code = PrefixCode::new(lengths.into_iter()).ok_or_else(|| stream.error(ErrorKind::Code))?;
+        Ok(Self { bits, code, byte: 0, byte_start: 0, start: 0, end: extent.elements })
+    }
+
+    #[inline]
+    pub(crate) fn run<B>(mut self, init: B, mut f: impl FnMut(B, usize) -> B) -> (B, Result<BitReader<'a>, ErrorKind>) {
+        let mut folded = init;
+        loop {
+            while let Some(index) = self.pop() {
+                folded = f(folded, index);
+            }
+            if self.start >= self.end {
+                return (folded, Ok(self.bits));
+            }
+            if let Err(kind) = self.open_byte() {
+                return (folded, Err(kind));
+            }
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<usize> {
+        if self.byte == 0 {
+            return None;
+        }
+        let index = self.byte_start.wrapping_add(u64::from(self.byte.trailing_zeros()));
+        self.byte &= self.byte.wrapping_sub(1);
+        Some(narrow(index))
+    }
+
+    #[inline]
+    fn open_byte(&mut self) -> Outcome {
+        self.byte_start = self.start;
+        self.start = self.start.wrapping_add(8);
+        self.byte = self.read_byte()?;
+        if self.start > self.end && self.byte & beyond(self.end) != 0 {
+            self.byte = 0;
+            return Err(ErrorKind::Padding);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_byte(&mut self) -> Result<u8, ErrorKind> {
+        self.bits.refill();
+        // A code and a rank have at most 15 + 7 bits: one refill is enough, and what is not there shows at the end.
+        let (count, code_bits) = self.code.decode(self.bits.window()).ok_or(ErrorKind::Code)?;
+        let (place, bits, threshold) = GROUPS.get(usize::from(count)).ok_or(ErrorKind::Code)?;
+        let window = self.bits.window().wrapping_shr(code_bits);
+        let field = window & mask(*bits);
+        let (rank, rank_bits) = if field < *threshold {
+            (field, *bits)
+        } else {
+            let more = window.wrapping_shr(*bits) & 1;
+            (field.wrapping_mul(2).wrapping_add(more).wrapping_sub(*threshold), bits.wrapping_add(1))
+        };
+        let used = code_bits.wrapping_add(rank_bits);
+        if used > self.bits.available() {
+            return Err(ErrorKind::Truncated);
+        }
+        self.bits.skip(used);
+        RANKED.get(usize::from(place.wrapping_add(low_byte(rank)))).copied().ok_or(ErrorKind::Code)
+    }
+}
+
+impl Iterator for CountedBitmap<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some(index) = self.pop() {
+                return Some(index);
+            }
+            if self.start >= self.end {
+                return None;
+            }
+            if self.open_byte().is_err() {
+                self.start = self.end;
+                return None;
+            }
+        }
+    }
+}
+
+pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
+    let (entries, end) = CountedBitmap::new(stream, extent)?.run(0_u64, |sum, _| sum.wrapping_add(1));
+    let outcome: Outcome = end.and_then(BitReader::finish);
+    outcome.map_err(|kind| stream.error(kind))?;
+    if entries == extent.entries { Ok(()) } else { Err(stream.count_error(extent.entries, entries)) }
+}
+
+#[expect(clippy::indexing_slicing, clippy::as_conversions, reason = "evaluated by the compiler, which would refuse it")]
+const fn ranked() -> [u8; 256] {
+    let mut ranked = [0; 256];
+    let (mut place, mut count) = (0_usize, 0);
+    while count <= 8 {
+        let mut byte = 0_u16;
+        while byte < 256 {
+            if byte.count_ones() == count {
+                ranked[place] = low_byte(byte as u64);
+                place = place.wrapping_add(1);
+            }
+            byte = byte.wrapping_add(1);
+        }
+        count = low_u32((count as u64).wrapping_add(1));
+    }
+    ranked
+}
+
+/// The stream for strictly ascending indices.
+#[cfg(feature = "write")]
+pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
+    use super::bitmap::bytes;
+    use crate::prefix_code::{code_lengths, codewords};
+
+    let mut counts = [0_u64; COUNTS];
+    for byte in bytes(indices, elements) {
+        if let Some(count) = counts.get_mut(crate::width::length(u64::from(byte.count_ones()))) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let lengths = code_lengths(&counts);
+    let codewords = codewords(&lengths);
+    let mut bits = crate::bits::BitWriter::default();
+    for length in &lengths {
+        bits.put(u64::from(*length), CODE_LENGTH_BITS);
+    }
+    let ranks = ranks();
+    for byte in bytes(indices, elements) {
+        let ones = crate::width::length(u64::from(byte.count_ones()));
+        let (Some((word, word_bits)), Some((_, rank_bits, threshold)), Some(rank)) =
+            (codewords.get(ones), GROUPS.get(ones), ranks.get(usize::from(byte)))
+        else {
+            continue;
+        };
+        bits.put(*word, *word_bits);
+        if rank < threshold {
+            bits.put(*rank, *rank_bits);
+        } else {
+            let doubled = rank.saturating_add(*threshold);
+            bits.put(doubled >> 1, *rank_bits);
+            bits.put(doubled & 1, 1);
+        }
+    }
+    bits.finish()
+}
+
+/// For each byte its rank among those with the same count.
+#[cfg(feature = "write")]
+fn ranks() -> [u64; 256] {
+    let mut ranks = [0; 256];
+    for (place, byte) in (0_u64..).zip(RANKED) {
+        let start = GROUPS.get(crate::width::length(u64::from(byte.count_ones()))).map_or(0, |group| group.0);
+        if let Some(rank) = ranks.get_mut(usize::from(byte)) {
+            *rank = place.saturating_sub(u64::from(start));
+        }
+    }
+    ranks
+}

@@ -1,0 +1,143 @@
+//! Index encoding 1: Rice-coded gaps, with a parameter per block of 256 entries (`FORMAT.md`, 6.3).
+//!
+//! Source: R. F. Rice, 1979, "Some practical universal noiseless coding techniques".
+
+use super::{Extent, Outcome};
+use crate::bits::BitReader;
+use crate::error::{Error, ErrorKind};
+use crate::layout::{BLOCK_ENTRIES, RICE_PARAMETER_BITS};
+use crate::stream::Stream;
+use crate::width::{low_u32, narrow, wide};
+
+/// Strictly ascending indices below `end`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RiceGaps<'a> {
+    bits: BitReader<'a>,
+    /// Entries still to come, in all and in this block.
+    left: u64,
+    left_in_block: u64,
+    k: u32,
+    /// The smallest index that can come next.
+    next: u64,
+    end: u64,
+}
+
+impl<'a> RiceGaps<'a> {
+    pub(crate) const fn new(bytes: &'a [u8], end: u64, count: u64) -> Self {
+        Self { bits: BitReader::new(bytes), left: count, left_in_block: 0, k: 0, next: 0, end }
+    }
+
+    /// Folds over what is left; says how it ended and returns the bits that follow.
+    #[inline]
+    pub(crate) fn run<B>(mut self, init: B, mut f: impl FnMut(B, usize) -> B) -> (B, Result<BitReader<'a>, ErrorKind>) {
+        let mut folded = init;
+        while self.left > 0 {
+            if self.left_in_block == 0 && self.open_block().is_none() {
+                return (folded, Err(ErrorKind::Truncated));
+            }
+            let (k, end) = (self.k, self.end);
+            for _ in 0..self.left_in_block {
+                let Some(gap) = self.bits.rice(k) else { return (folded, Err(ErrorKind::Truncated)) };
+                let index = self.next.saturating_add(gap);
+                if index >= end {
+                    return (folded, Err(ErrorKind::Index));
+                }
+                self.next = index.wrapping_add(1);
+                folded = f(folded, narrow(index));
+            }
+            self.left = self.left.saturating_sub(self.left_in_block);
+            self.left_in_block = 0;
+        }
+        (folded, Ok(self.bits))
+    }
+
+    #[inline]
+    fn open_block(&mut self) -> Option<()> {
+        self.k = low_u32(self.bits.take(RICE_PARAMETER_BITS)?);
+        self.left_in_block = self.left.min(wide(BLOCK_ENTRIES));
+        Some(())
+    }
+
+    fn step(&mut self) -> Option<u64> {
+        if self.left_in_block == 0 {
+            self.open_block()?;
+        }
+        let index = self.next.saturating_add(self.bits.rice(self.k)?);
+        (index < self.end).then_some(index)
+    }
+}
+
+impl Iterator for RiceGaps<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.left == 0 {
+            return None;
+        }
+        let Some(index) = self.step() else {
+            self.left = 0;
+            return None;
+        };
+        self.next = index.wrapping_add(1);
+        self.left = self.left.saturating_sub(1);
+        self.left_in_block = self.left_in_block.saturating_sub(1);
+        Some(narrow(index))
+    }
+}
+
+pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
+    let ((), end) = RiceGaps::new(stream.bytes, extent.elements, extent.entries).run((), |(), _| ());
+    let outcome: Outcome = end.and_then(BitReader::finish);
+    outcome.map_err(|kind| stream.error(kind))
+}
+
+/// The stream for strictly ascending indices.
+#[cfg(feature = "write")]
+pub(crate) fn encode(indices: impl Iterator<Item = u64>) -> alloc::vec::Vec<u8> {
+    let mut bits = crate::bits::BitWriter::default();
+    let mut block = alloc::vec::Vec::with_capacity(BLOCK_ENTRIES);
+    let mut next = 0_u64;
+    for index in indices {
+        block.push(index.saturating_sub(next));
+        next = index.saturating_add(1);
+        if block.len() == BLOCK_ENTRIES {
+            put_block(&mut bits, &block);
+            block.clear();
+        }
+    }
+    if !block.is_empty() {
+        put_block(&mut bits, &block);
+    }
+    bits.finish()
+}
+
+#[cfg(feature = "write")]
+fn put_block(bits: &mut crate::bits::BitWriter, gaps: &[u64]) {
+    let k = parameter(gaps);
+    bits.put(u64::from(k), RICE_PARAMETER_BITS);
+    for gap in gaps {
+        bits.put_rice(*gap, k);
+    }
+}
+
+/// The smallest parameter of those that give the fewest bits. The cost is convex in the parameter, so the first rise ends
+/// the search: each step saves at most `sum(ceil(gap >> k / 2))`, which shrinks as k grows, and always costs one bit a gap.
+#[cfg(feature = "write")]
+fn parameter(gaps: &[u64]) -> u32 {
+    let cost = |k: u32| {
+        let quotients = gaps.iter().fold(0_u64, |sum, gap| sum.saturating_add(gap.wrapping_shr(k)));
+        quotients.saturating_add(u64::from(k).saturating_mul(wide(gaps.len())))
+    };
+    let (mut best, mut best_cost) = (0, cost(0));
+    for k in 1..=crate::layout::RICE_PARAMETER_MAX {
+        let next_cost = cost(k);
+        if next_cost > best_cost {
+            break;
+        }
+        if next_cost < best_cost {
+            (best, best_cost) = (k, next_cost);
+        }
+    }
+    best
+}

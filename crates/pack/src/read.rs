@@ -1,0 +1,117 @@
+//! `Pack`: bytes that have been checked.
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::head::Head;
+use crate::header::Parts;
+use crate::layout::Limits;
+use crate::manifest::Manifest;
+use crate::preprocessing::Preprocessing;
+use crate::probes::Probes;
+use crate::signature::Signature;
+use crate::tensors::Tensors;
+use crate::width::wide;
+
+/// A pack, read in place.
+///
+/// Having one tells you: the magic and version are right; every byte of the file is accounted for and every checksum is
+/// right; counts agree with each other and are below the limits; names ascend; every index stream gives strictly ascending
+/// indices within its tensor, exactly as many as promised; every number is finite. What its iterators give is therefore
+/// complete, and they neither fail nor panic. It does not tell you who made the pack, nor that it fits your base.
+#[derive(Clone, Copy, Debug)]
+pub struct Pack<'a> {
+    version: (u16, u16),
+    digest: Digest,
+    content: &'a [u8],
+    manifest: Manifest<'a>,
+    tensors: Tensors<'a>,
+    head: Option<Head<'a>>,
+    preprocessing: Option<Preprocessing<'a>>,
+    probes: Option<Probes<'a>>,
+    signature: Option<Signature<'a>>,
+}
+
+impl<'a> Pack<'a> {
+    /// Checks everything, once, in the order of `FORMAT.md`, 13. Nothing is allocated.
+    ///
+    /// # Errors
+    ///
+    /// The first check that fails: `Damaged`, `Unsupported` or `Limit` (see [`Error::class`]).
+    pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
+        let parts = Parts::read(bytes, limits)?;
+        let signature = Signature::read(parts.after, wide(parts.content.len()), limits)?;
+        let manifest = Manifest::read(parts.manifest, limits)?;
+        let tensors = Tensors::read(parts.tensors, parts.entries, limits)?;
+        let head = parts.head.map(|section| Head::read(section, limits)).transpose()?;
+        let preprocessing = parts.preprocessing.map(Preprocessing::read).transpose()?;
+        let probes = parts
+            .probes
+            .map(|section| Probes::read(section, preprocessing.as_ref(), head.as_ref(), limits))
+            .transpose()?;
+        Ok(Self {
+            version: parts.version,
+            digest: Digest::of(parts.content),
+            content: parts.content,
+            manifest,
+            tensors,
+            head,
+            preprocessing,
+            probes,
+            signature,
+        })
+    }
+
+    /// SHA-256 of the content: the identity of the skill. Computed once, by `read`.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Major and minor version of the format.
+    #[must_use]
+    pub const fn version(&self) -> (u16, u16) {
+        self.version
+    }
+
+    /// The file without its signature block.
+    #[must_use]
+    pub const fn content(&self) -> &'a [u8] {
+        self.content
+    }
+
+    /// What the pack says about itself.
+    #[must_use]
+    pub const fn manifest(&self) -> Manifest<'a> {
+        self.manifest
+    }
+
+    /// The tensors that the pack changes, in byte order of their names.
+    #[must_use]
+    pub const fn tensors(&self) -> Tensors<'a> {
+        self.tensors
+    }
+
+    /// The task's output layer.
+    #[must_use]
+    pub const fn head(&self) -> Option<Head<'a>> {
+        self.head
+    }
+
+    /// From pixels to what the network is given.
+    #[must_use]
+    pub const fn preprocessing(&self) -> Option<Preprocessing<'a>> {
+        self.preprocessing
+    }
+
+    /// Inputs with expected outputs.
+    #[must_use]
+    pub const fn probes(&self) -> Option<Probes<'a>> {
+        self.probes
+    }
+
+    /// The signature, not verified.
+    #[must_use]
+    pub const fn signature(&self) -> Option<Signature<'a>> {
+        self.signature
+    }
+}

@@ -1,0 +1,95 @@
+//! Value encoding 2: deltas as bf16, the upper half of an f32 (`FORMAT.md`, 6.9).
+
+use crate::error::Error;
+use crate::stream::Stream;
+
+/// Deltas rounded to bf16.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bf16Values<'a>(&'a [[u8; 2]]);
+
+impl<'a> Bf16Values<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes.as_chunks().0)
+    }
+
+    /// Decodes as many as there is room for, and returns how many.
+    #[inline]
+    pub(crate) fn fill(&mut self, out: &mut [f32]) -> usize {
+        let (now, rest) = self.0.split_at_checked(out.len()).unwrap_or((self.0, &[]));
+        for (out, bytes) in out.iter_mut().zip(now) {
+            *out = decode(*bytes);
+        }
+        self.0 = rest;
+        now.len()
+    }
+}
+
+impl Iterator for Bf16Values<'_> {
+    type Item = f32;
+
+    #[inline]
+    fn next(&mut self) -> Option<f32> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(decode(*first))
+    }
+}
+
+#[inline]
+fn decode(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+pub(crate) fn check(stream: Stream<'_>) -> Result<(), Error> {
+    match Bf16Values::new(stream.bytes).position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(position) => Err(stream.number_error(position.saturating_mul(2))),
+    }
+}
+
+/// None if a value is too large for bf16.
+#[cfg(feature = "write")]
+pub(crate) fn encode(values: &[f32]) -> Option<alloc::vec::Vec<u8>> {
+    let mut bytes = alloc::vec::Vec::with_capacity(values.len().saturating_mul(2));
+    for value in values {
+        let upper = round(*value);
+        if !f32::from_bits(u32::from(upper) << 16).is_finite() {
+            return None;
+        }
+        bytes.extend(upper.to_le_bytes());
+    }
+    Some(bytes)
+}
+
+/// The nearest bf16 of a finite number, ties to even.
+#[cfg(feature = "write")]
+fn round(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let tie_to_even = (bits >> 16) & 1;
+    let [_, _, low, high] = bits.saturating_add(0x7fff).saturating_add(tie_to_even).to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+#[cfg(all(test, feature = "write"))]
+mod tests {
+    use super::{Bf16Values, encode};
+
+    #[test]
+    fn rounds_to_nearest_even() {
+        // One unit in the last place of bf16 at 1.0 is 2^-7.
+        let cases = [
+            (1.0, 1.0),
+            (1.0 + 0.003_906_25, 1.0),
+            (1.0 + 0.007_812_5 + 0.003_906_25, 1.015_625),
+            (-1.003_91, -1.007_812_5),
+            (-0.0, -0.0),
+            (1e-45, 0.0),
+        ];
+        for (value, expected) in cases {
+            let bytes = encode(&[value]).unwrap_or_default();
+            let decoded = Bf16Values::new(&bytes).next();
+            assert_eq!(decoded.map(f32::to_bits), Some(f32::to_bits(expected)), "{value}");
+        }
+        assert_eq!(encode(&[f32::MAX]), None);
+    }
+}

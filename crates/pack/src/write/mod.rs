@@ -1,0 +1,408 @@
+//! `Builder`: a pack from its parts (feature `write`).
+//!
+//! Tensors are encoded as they come, so that at any time only the packed form of the earlier ones is in memory. Everything
+//! that depends on order is sorted, so the bytes depend on what was given and not on when.
+
+mod error;
+mod measure;
+mod parts;
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+pub use self::error::WriteError;
+use self::measure::difference;
+pub use self::measure::{measure, quantize};
+pub use self::parts::{HeadParts, PreprocessingParts, ProbeInputs, ProbeParts};
+use crate::checksum::checksum;
+use crate::cursor::{encode_varint, is_text};
+use crate::dtype::Dtype;
+use crate::fingerprint::Fingerprint;
+use crate::header::align;
+use crate::index::{self, IndexEncoding};
+use crate::layout::{
+    CHECKSUM_OFFSET, ELEMENT_COUNT_MAX, HEADER_BYTES, Limits, MAGIC, MAJOR, MINOR, RANK_MAX, SECTION_ENTRY_BYTES,
+    section,
+};
+use crate::manifest::{Granule, Method};
+use crate::read::Pack;
+use crate::signature::Signature;
+use crate::tensors::MeasuredError;
+use crate::values::{self, ValueEncoding, Values as Decoded, lossless};
+use crate::width::{length, low_byte, wide};
+
+/// A tensor's entries, as they go into a pack.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorDeltas<'a> {
+    /// Row-major positions in the tensor, strictly ascending.
+    pub indices: &'a [u64],
+    /// One number for each index.
+    pub values: Values<'a>,
+}
+
+/// The numbers of a tensor's entries.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Values<'a> {
+    /// Differences, fine-tuned minus base, and how to write them: any encoding but lossless.
+    Deltas(&'a [f32], ValueEncoding),
+    /// Distances between bit patterns, none of them 0 (`FORMAT.md`, 6.11).
+    Distances(&'a [i64]),
+}
+
+/// What became of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TensorSummary {
+    /// The encoding of its mask, the shortest one.
+    pub index_encoding: IndexEncoding,
+    /// Size of its mask.
+    pub index_bytes: usize,
+    /// Size of its values.
+    pub value_bytes: usize,
+    /// What a lossy encoding of the values cost.
+    pub measured_error: Option<MeasuredError>,
+}
+
+/// A pack in the making.
+///
+/// ```
+/// use taskvec_pack::write::{Builder, TensorDeltas, Values};
+/// use taskvec_pack::{Dtype, Fingerprint, Limits, Pack, ValueEncoding};
+///
+/// let mut builder = Builder::new(Fingerprint([7; 32]), "digits");
+/// let deltas = TensorDeltas { indices: &[1, 5], values: Values::Deltas(&[0.5, -0.25], ValueEncoding::F32) };
+/// builder.tensor("norm.weight", Dtype::F32, &[8], deltas)?;
+/// let bytes = builder.finish()?;
+///
+/// let pack = Pack::read(&bytes, &Limits::default()).expect("what was written can be read");
+/// assert_eq!(pack.manifest().name, "digits");
+/// # Ok::<(), taskvec_pack::write::WriteError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Builder {
+    base: Fingerprint,
+    name: String,
+    alpha: f32,
+    alpha_range: [f32; 2],
+    method: Method,
+    seed: u64,
+    density: f32,
+    granule: Granule,
+    provenance: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Record>,
+    head: Option<HeadParts>,
+    preprocessing: Option<PreprocessingParts>,
+    probes: Option<ProbeParts>,
+}
+
+/// A tensor in its packed form: the record without its name, and the streams.
+#[derive(Clone, Debug)]
+struct Record {
+    fields: Vec<u8>,
+    index: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Builder {
+    /// A pack for this base, with this name; alpha is 1 and validated nowhere else, the density is 1.
+    pub fn new(base: Fingerprint, name: impl Into<String>) -> Self {
+        Self {
+            base,
+            name: name.into(),
+            alpha: 1.0,
+            alpha_range: [1.0, 1.0],
+            method: Method::Unspecified,
+            seed: 0,
+            density: 1.0,
+            granule: Granule::Element,
+            provenance: BTreeMap::new(),
+            tensors: BTreeMap::new(),
+            head: None,
+            preprocessing: None,
+            probes: None,
+        }
+    }
+
+    /// The recommended coefficient, and the range on which the skill was validated, which holds it.
+    pub const fn alpha(&mut self, alpha: f32, range: [f32; 2]) -> &mut Self {
+        self.alpha = alpha;
+        self.alpha_range = range;
+        self
+    }
+
+    /// How the task vector was made.
+    pub const fn method(&mut self, method: Method) -> &mut Self {
+        self.method = method;
+        self
+    }
+
+    /// The seed of the run that made it.
+    pub const fn seed(&mut self, seed: u64) -> &mut Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The share of the maskable parameters in the mask that was asked for, 0 to 1 inclusive.
+    pub const fn density(&mut self, density: f32) -> &mut Self {
+        self.density = density;
+        self
+    }
+
+    /// The granule of the mask.
+    pub const fn granule(&mut self, granule: Granule) -> &mut Self {
+        self.granule = granule;
+        self
+    }
+
+    /// Where the pack comes from; a second value for a key takes the place of the first.
+    pub fn provenance(&mut self, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
+        self.provenance.insert(key.into(), value.into());
+        self
+    }
+
+    /// The task's output layer.
+    pub fn head(&mut self, head: HeadParts) -> &mut Self {
+        self.head = Some(head);
+        self
+    }
+
+    /// From pixels to what the network is given.
+    pub fn preprocessing(&mut self, preprocessing: PreprocessingParts) -> &mut Self {
+        self.preprocessing = Some(preprocessing);
+        self
+    }
+
+    /// Inputs with expected outputs.
+    pub fn probes(&mut self, probes: ProbeParts) -> &mut Self {
+        self.probes = Some(probes);
+        self
+    }
+
+    /// Adds a tensor, in whatever order. One without entries is left out: absent is the shortest encoding.
+    ///
+    /// # Errors
+    ///
+    /// If the name is no text or was given before, the shape has no elements or more than 8 dimensions, the indices do not
+    /// ascend within the tensor, or a number is not finite, a distance 0 or too large for the encoding or the dtype.
+    pub fn tensor(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[u64],
+        deltas: TensorDeltas<'_>,
+    ) -> Result<TensorSummary, WriteError> {
+        let fail = |problem: &str| WriteError::new(alloc::format!("tensor `{name}`"), problem);
+        if !is_text(name, false) || wide(name.len()) > Limits::DEFAULT.max_string_bytes {
+            return Err(fail("its name is empty, too long or has control characters"));
+        }
+        if self.tensors.contains_key(name) {
+            return Err(fail("a tensor of this name is already there"));
+        }
+        let elements = element_count(shape).ok_or_else(|| {
+            fail("its shape has a dimension of 0, more than 8 dimensions, or too many elements for a pack")
+        })?;
+        check_indices(deltas.indices, elements).map_err(|problem| fail(&problem))?;
+        let (value_encoding, value, measured_error) =
+            encode_values(deltas.values, deltas.indices.len(), dtype).map_err(|problem| fail(&problem))?;
+        let (index_encoding, index) = index::encode(deltas.indices, elements);
+        let summary =
+            TensorSummary { index_encoding, index_bytes: index.len(), value_bytes: value.len(), measured_error };
+        if deltas.indices.is_empty() {
+            return Ok(TensorSummary { index_bytes: 0, value_bytes: 0, ..summary });
+        }
+        let mut fields = alloc::vec![dtype.code(), low_byte(wide(shape.len()))];
+        for dimension in shape {
+            encode_varint(*dimension, &mut fields);
+        }
+        fields.extend([index_encoding.code(), value_encoding.code()]);
+        for count in [deltas.indices.len(), index.len(), value.len()] {
+            encode_varint(wide(count), &mut fields);
+        }
+        if let Some(MeasuredError { max, rms }) = measured_error {
+            fields.extend([max, rms].iter().flat_map(|number| number.to_le_bytes()));
+        }
+        self.tensors.insert(name.to_string(), Record { fields, index, value });
+        Ok(summary)
+    }
+
+    /// The file. The same parts give the same bytes, whatever the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// If a text is none, a number is not finite or out of its range, or parts contradict each other.
+    pub fn finish(&self) -> Result<Vec<u8>, WriteError> {
+        let mut sections = alloc::vec![
+            (section::MANIFEST, self.manifest()?),
+            (section::TENSORS, self.tensor_records()),
+            (section::ENTRIES, self.tensors.values().flat_map(Record::streams).copied().collect()),
+        ];
+        if let Some(head) = &self.head {
+            sections.push((section::HEAD, head.encode()?));
+        }
+        if let Some(preprocessing) = &self.preprocessing {
+            sections.push((section::PREPROCESSING, preprocessing.encode()?));
+        }
+        if let Some(probes) = &self.probes {
+            sections.push((section::PROBES, probes.encode(self.preprocessing.as_ref(), self.head.as_ref())?));
+        }
+        let file = assemble(&sections);
+        // The last word on what a reader takes is the reader's.
+        match Pack::read(&file, &Limits::DEFAULT) {
+            Ok(_) => Ok(file),
+            Err(error) => Err(WriteError::new("pack", error.to_string())),
+        }
+    }
+
+    fn manifest(&self) -> Result<Vec<u8>, WriteError> {
+        let fail = |problem: &str| Err(WriteError::new("manifest", problem));
+        let [low, high] = self.alpha_range;
+        if ![self.alpha, low, high].into_iter().all(f32::is_finite) || low > self.alpha || self.alpha > high {
+            return fail("alpha is not finite or lies outside of its range");
+        }
+        if !(0.0..=1.0).contains(&self.density) {
+            return fail("density is not between 0 and 1");
+        }
+        if Granule::from_code(self.granule.code(), self.granule.bytes()).is_none() {
+            return fail("a granule of 0 bytes");
+        }
+        let mut out = self.base.0.to_vec();
+        out.extend([self.alpha, low, high, self.density].iter().flat_map(|number| number.to_le_bytes()));
+        out.extend(self.seed.to_le_bytes());
+        out.extend(self.method.code().to_le_bytes());
+        out.extend(self.granule.code().to_le_bytes());
+        out.extend(self.granule.bytes().to_le_bytes());
+        put_text(&self.name, false, "name", &mut out)?;
+        encode_varint(wide(self.provenance.len()), &mut out);
+        for (key, value) in &self.provenance {
+            put_text(key, false, "provenance key", &mut out)?;
+            put_text(value, true, "provenance value", &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn tensor_records(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_varint(wide(self.tensors.len()), &mut out);
+        for (name, record) in &self.tensors {
+            encode_varint(wide(name.len()), &mut out);
+            out.extend(name.as_bytes());
+            out.extend(&record.fields);
+        }
+        out
+    }
+}
+
+impl Record {
+    fn streams(&self) -> impl Iterator<Item = &u8> {
+        self.index.iter().chain(&self.value)
+    }
+}
+
+/// The file with a signature over its pack digest; one that it has is replaced.
+///
+/// # Errors
+///
+/// If the file is no pack, or key id or signature are empty or too long.
+pub fn sign(file: &[u8], algorithm: u16, key_id: &[u8], signature: &[u8]) -> Result<Vec<u8>, WriteError> {
+    let pack = Pack::read(file, &Limits::DEFAULT).map_err(|error| WriteError::new("pack", error.to_string()))?;
+    let block = Signature { algorithm, key_id, bytes: signature }
+        .encode()
+        .filter(|_| wide(key_id.len()) <= Limits::DEFAULT.max_string_bytes)
+        .ok_or_else(|| WriteError::new("signature", "key id or signature is empty or too long"))?;
+    Ok([pack.content(), &block].concat())
+}
+
+fn element_count(shape: &[u64]) -> Option<u64> {
+    if shape.len() > usize::from(RANK_MAX) {
+        return None;
+    }
+    let product = shape.iter().try_fold(1_u64, |product, dimension| product.checked_mul(*dimension))?;
+    let limit = ELEMENT_COUNT_MAX.min(Limits::DEFAULT.max_elements_per_tensor);
+    (1..=limit).contains(&product).then_some(product)
+}
+
+fn check_indices(indices: &[u64], elements: u64) -> Result<(), String> {
+    let mut next = 0;
+    for index in indices {
+        if *index < next {
+            return Err(alloc::format!("index {index} does not ascend"));
+        }
+        if *index >= elements {
+            return Err(alloc::format!("index {index} lies beyond its {elements} elements"));
+        }
+        next = index.saturating_add(1);
+    }
+    Ok(())
+}
+
+type EncodedValues = (ValueEncoding, Vec<u8>, Option<MeasuredError>);
+
+fn encode_values(values: Values<'_>, entries: usize, dtype: Dtype) -> Result<EncodedValues, String> {
+    let count = match values {
+        Values::Deltas(deltas, _) => deltas.len(),
+        Values::Distances(distances) => distances.len(),
+    };
+    if count != entries {
+        return Err(alloc::format!("{count} values for {entries} indices"));
+    }
+    match values {
+        Values::Deltas(_, ValueEncoding::Lossless) => {
+            Err(String::from("deltas cannot be written losslessly, only distances can"))
+        }
+        Values::Deltas(deltas, encoding) => {
+            if let Some(place) = deltas.iter().position(|delta| !delta.is_finite()) {
+                return Err(alloc::format!("delta number {place} is not finite"));
+            }
+            let stream = values::encode(deltas, encoding).ok_or("a delta is too large for bf16")?;
+            let error = encoding.is_lossy().then(|| difference(deltas, Decoded::new(encoding, &stream)));
+            Ok((encoding, stream, error))
+        }
+        Values::Distances(distances) => {
+            let limit = u64::MAX.wrapping_shr(64_u32.saturating_sub(dtype.bits()));
+            let bad = |distance: &i64| !(1..=limit).contains(&distance.unsigned_abs());
+            if let Some(distance) = distances.iter().copied().find(bad) {
+                return Err(alloc::format!("a distance of {distance} is 0 or wider than {dtype}"));
+            }
+            Ok((ValueEncoding::Lossless, lossless::encode(distances), None))
+        }
+    }
+}
+
+fn put_text(text: &str, may_be_empty: bool, subject: &str, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    if !is_text(text, may_be_empty) || wide(text.len()) > Limits::DEFAULT.max_string_bytes {
+        let subject = alloc::format!("{subject} `{}`", text.escape_debug());
+        return Err(WriteError::new(subject, "it is empty, too long or has control characters"));
+    }
+    encode_varint(wide(text.len()), out);
+    out.extend(text.as_bytes());
+    Ok(())
+}
+
+/// Header, section table, and the sections, each at a multiple of eight.
+fn assemble(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let table_bytes = sections.len().saturating_mul(SECTION_ENTRY_BYTES);
+    let start = wide(HEADER_BYTES.saturating_add(table_bytes));
+    let (mut table, mut body) = (Vec::new(), Vec::new());
+    for (kind, bytes) in sections {
+        table.extend(kind.to_le_bytes());
+        table.extend(checksum(&[bytes]).to_le_bytes());
+        table.extend(start.saturating_add(wide(body.len())).to_le_bytes());
+        table.extend(wide(bytes.len()).to_le_bytes());
+        body.extend(bytes);
+        body.resize(length(align(wide(body.len()))), 0);
+    }
+    let mut file = MAGIC.to_vec();
+    file.extend(MAJOR.to_le_bytes());
+    file.extend(MINOR.to_le_bytes());
+    file.extend(crate::width::low_u32(wide(sections.len())).to_le_bytes());
+    file.extend(start.saturating_add(wide(body.len())).to_le_bytes());
+    debug_assert_eq!(file.len(), CHECKSUM_OFFSET);
+    let zero = [0; 4];
+    file.extend(checksum(&[&file, &zero, &table]).to_le_bytes());
+    file.extend(zero);
+    file.extend(table);
+    file.extend(body);
+    file
+}

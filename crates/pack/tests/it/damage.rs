@@ -1,0 +1,99 @@
+//! Damage by accident: each flipped bit and each truncation is found.
+
+use taskvec_pack::{ErrorKind, Limits, Pack};
+
+use crate::forge::{seal, signed, unsigned};
+
+fn read(bytes: &[u8]) -> Result<(), taskvec_pack::Error> {
+    Pack::read(bytes, &Limits::default()).map(|_| ())
+}
+
+#[test]
+fn each_flipped_bit_is_found() {
+    for original in [unsigned(), signed()] {
+        let mut missed = Vec::new();
+        for byte in 0..original.len() {
+            for bit in 0..8 {
+                let mut bytes = original.clone();
+                bytes[byte] ^= 1 << bit;
+                match read(&bytes) {
+                    Err(error) if error.offset <= bytes.len() as u64 => {}
+                    outcome => missed.push((byte, bit, outcome)),
+                }
+            }
+        }
+        assert!(missed.is_empty(), "{missed:?}");
+    }
+}
+
+#[test]
+fn each_other_value_of_each_byte_is_found() {
+    let original = unsigned();
+    for byte in 0..original.len() {
+        for change in 1..=u8::MAX {
+            let mut bytes = original.clone();
+            bytes[byte] ^= change;
+            // The minor version may have any value, but then the checksum is another one.
+            assert!(read(&bytes).is_err(), "byte {byte} changed by {change:#x}");
+        }
+    }
+}
+
+#[test]
+fn each_truncation_is_found() {
+    let original = signed();
+    let content_bytes = unsigned().len();
+    for length in (0..original.len()).filter(|length| *length != content_bytes) {
+        let error = read(&original[..length]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Truncated, "{length}");
+        assert_eq!(error.offset, length as u64);
+    }
+    // Cut there it is the unsigned pack.
+    let pack = Pack::read(&original[..content_bytes], &Limits::default()).unwrap();
+    assert!(pack.signature().is_none());
+}
+
+#[test]
+fn nothing_may_follow() {
+    for (original, kind) in [(unsigned(), ErrorKind::Magic), (signed(), ErrorKind::Trailing)] {
+        let mut bytes = original.clone();
+        bytes.push(0);
+        let error = read(&bytes).unwrap_err();
+        assert_eq!((error.kind, error.offset), (kind, original.len() as u64));
+    }
+}
+
+/// Whoever changes bytes on purpose can make the checksums right again. The reader may then find nothing wrong, but what it
+/// hands out still keeps its promises, and nothing panics.
+#[test]
+fn sealed_changes_are_refused_or_read_as_promised() {
+    let original = unsigned();
+    let limits = Limits::default();
+    for byte in 32 + 24 * 6..original.len() {
+        for change in [1, 2, 4, 8, 16, 32, 64, 128, 0xff, 0x7f] {
+            let mut bytes = original.clone();
+            bytes[byte] ^= change;
+            let bytes = seal(bytes);
+            let Ok(pack) = Pack::read(&bytes, &limits) else { continue };
+            for tensor in pack.tensors() {
+                let indices: Vec<usize> = tensor.indices().collect();
+                assert_eq!(indices.len() as u64, tensor.entry_count(), "byte {byte} changed by {change:#x}");
+                assert!(indices.windows(2).all(|pair| pair[0] < pair[1]));
+                assert!(indices.iter().all(|index| (*index as u64) < tensor.element_count()));
+                match tensor.entries() {
+                    taskvec_pack::Entries::Deltas(deltas) => {
+                        assert_eq!(deltas.count(), indices.len());
+                        assert!(deltas.map(|(_, delta)| delta).all(f32::is_finite));
+                    }
+                    taskvec_pack::Entries::Distances(distances) => {
+                        assert_eq!(distances.count(), indices.len());
+                        assert!(distances.map(|(_, distance)| distance).all(|distance| distance != 0));
+                    }
+                }
+            }
+            let labels = pack.head().map(|head| head.labels().count());
+            assert_eq!(labels, pack.head().map(|head| head.class_count as usize));
+            assert_eq!(pack.probes().map(|probes| probes.iter().count()), pack.probes().map(|p| p.count as usize));
+        }
+    }
+}

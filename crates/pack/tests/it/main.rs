@@ -1,0 +1,9 @@
+//! What needs a whole pack: round trips, damage, refusals, the document, sizes.
+
+mod damage;
+mod document;
+mod forge;
+mod numbers;
+mod refusals;
+mod round_trip;
+mod sizes;

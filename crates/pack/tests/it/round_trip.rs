@@ -1,0 +1,258 @@
+//! Decode after encode is the identity, and the same parts give the same bytes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts, TensorDeltas, Values, measure, quantize, sign};
+use taskvec_pack::{
+    Digest, Dtype, EngineKind, Entries, Fingerprint, Granule, Limits, Method, Pack, ProbeInput, ValueEncoding,
+};
+
+use crate::forge::{everything, signed, unsigned};
+
+/// A tensor before it is packed.
+#[derive(Clone, Debug)]
+struct Tensor {
+    dtype: Dtype,
+    shape: Vec<u64>,
+    indices: Vec<u64>,
+    numbers: Vec<f32>,
+    encoding: ValueEncoding,
+}
+
+impl Tensor {
+    fn distances(&self) -> Vec<i64> {
+        let width = if self.dtype == Dtype::F32 { 0xffff_ffff } else { 0xffff };
+        self.numbers
+            .iter()
+            .map(|number| {
+                let magnitude = (i64::from(number.to_bits()) & width).max(1);
+                if *number < 0.0 { -magnitude } else { magnitude }
+            })
+            .collect()
+    }
+
+    fn add(&self, name: &str, builder: &mut Builder) {
+        let distances = self.distances();
+        let values = match self.encoding {
+            ValueEncoding::Lossless => Values::Distances(&distances),
+            encoding => Values::Deltas(&self.numbers, encoding),
+        };
+        builder.tensor(name, self.dtype, &self.shape, TensorDeltas { indices: &self.indices, values }).unwrap();
+    }
+}
+
+fn any_tensor() -> impl Strategy<Value = Tensor> {
+    let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::F16), Just(Dtype::BF16)];
+    let encoding = prop_oneof![
+        Just(ValueEncoding::F32),
+        Just(ValueEncoding::Bf16),
+        Just(ValueEncoding::Int8),
+        Just(ValueEncoding::Lossless)
+    ];
+    let mask = (1_u64..40, 1_u64..40, 1_u64..6, any::<bool>(), any::<u64>());
+    (dtype, encoding, mask).prop_map(|(dtype, encoding, (rows, columns, spread, by_row, seed))| {
+        let mut numbers = crate::numbers::Numbers::new(seed);
+        let mut row_in = Vec::new();
+        let mut indices: Vec<u64> = (0..rows * columns)
+            .filter(|index| {
+                if !by_row || index % columns == 0 {
+                    row_in.push(numbers.next().is_multiple_of(spread));
+                }
+                row_in.last() == Some(&true)
+            })
+            .collect();
+        if indices.is_empty() {
+            indices.push(numbers.next() % (rows * columns));
+        }
+        let values = indices.iter().map(|_| (numbers.normal() * (numbers.normal() * 5.0).exp()) as f32).collect();
+        Tensor { dtype, shape: vec![rows, columns], indices, numbers: values, encoding }
+    })
+}
+
+fn check(pack: &Pack<'_>, tensors: &BTreeMap<String, Tensor>) {
+    assert_eq!(pack.tensors().len(), tensors.len());
+    for (entry, (name, tensor)) in pack.tensors().zip(tensors) {
+        assert_eq!(entry.name(), name);
+        assert_eq!(entry.dtype(), tensor.dtype);
+        assert_eq!(entry.shape().collect::<Vec<_>>(), tensor.shape);
+        assert_eq!(entry.value_encoding(), tensor.encoding);
+        assert_eq!(entry.entry_count(), tensor.indices.len() as u64);
+        let indices = tensor.indices.iter().map(|index| *index as usize);
+        match entry.entries() {
+            Entries::Deltas(deltas) => {
+                let expected: Vec<(usize, u32)> =
+                    indices.zip(quantize(&tensor.numbers, tensor.encoding).into_iter().map(f32::to_bits)).collect();
+                let mut folded = Vec::new();
+                deltas.for_each(|(index, delta)| folded.push((index, delta.to_bits())));
+                assert_eq!(folded, expected);
+                let mut in_runs = Vec::new();
+                deltas.for_each_run(|first, run| {
+                    in_runs.extend(run.iter().enumerate().map(|(i, delta)| (first + i, delta.to_bits())));
+                });
+                assert_eq!(in_runs, expected);
+                let mut stepped = deltas;
+                assert_eq!(stepped.size_hint(), (expected.len(), Some(expected.len())));
+                let stepped: Vec<(usize, u32)> =
+                    std::iter::from_fn(|| stepped.next()).map(|(index, delta)| (index, delta.to_bits())).collect();
+                assert_eq!(stepped, expected);
+                let measured = tensor.encoding.is_lossy().then(|| measure(&tensor.numbers, tensor.encoding));
+                assert_eq!(entry.measured_error(), measured);
+            }
+            Entries::Distances(distances) => {
+                let expected: Vec<(usize, i64)> = indices.zip(tensor.distances()).collect();
+                let mut folded = Vec::new();
+                distances.for_each(|entry| folded.push(entry));
+                assert_eq!(folded, expected);
+                let mut stepped = distances;
+                assert_eq!(std::iter::from_fn(|| stepped.next()).collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_pack_comes_back_whatever_the_order(
+        tensors in proptest::collection::btree_map("[a-z.]{1,12}", any_tensor(), 0..6),
+        seed: u64,
+    ) {
+        let mut builder = Builder::new(Fingerprint([1; 32]), "any");
+        builder.seed(seed).provenance("a", "1").provenance("b", "2");
+        for (name, tensor) in &tensors {
+            tensor.add(name, &mut builder);
+        }
+        let bytes = builder.finish().unwrap();
+        let pack = Pack::read(&bytes, &Limits::default()).unwrap();
+        check(&pack, &tensors);
+        prop_assert_eq!(pack.manifest().seed, seed);
+        prop_assert_eq!(pack.digest(), Digest::of(&bytes));
+
+        let mut backwards = Builder::new(Fingerprint([1; 32]), "any");
+        for (name, tensor) in tensors.iter().rev() {
+            tensor.add(name, &mut backwards);
+        }
+        backwards.provenance("b", "2").provenance("a", "1").seed(seed);
+        prop_assert_eq!(backwards.finish().unwrap(), bytes);
+    }
+
+    #[test]
+    fn lossy_values_stay_within_their_measured_error(numbers in proptest::collection::vec(-1e3_f32..1e3, 1..600)) {
+        for encoding in [ValueEncoding::Bf16, ValueEncoding::Int8] {
+            let error = measure(&numbers, encoding);
+            prop_assert!(error.rms <= error.max);
+            for (exact, stored) in numbers.iter().zip(quantize(&numbers, encoding)) {
+                prop_assert!((exact - stored).abs() <= error.max * 1.000_001);
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_comes_back() {
+    let bytes = unsigned();
+    let pack = Pack::read(&bytes, &Limits::default()).unwrap();
+    assert_eq!(pack.version(), (1, 0));
+    let manifest = pack.manifest();
+    assert_eq!(manifest.name, "digits");
+    assert_eq!(manifest.base, Fingerprint([7; 32]));
+    assert_eq!((manifest.alpha, manifest.alpha_range), (0.5, [0.25, 1.0]));
+    assert_eq!((manifest.method, manifest.seed, manifest.density), (Method::LeastSensitive, 42, 0.125));
+    assert_eq!(manifest.granule, Granule::Block { bytes: 4096 });
+    assert_eq!(manifest.provenance().collect::<Vec<_>>(), [("data", ""), ("licence", "MIT")]);
+    let names: Vec<&str> = pack.tensors().map(|tensor| tensor.name()).collect();
+    assert_eq!(names, ["a.rice", "b.rows", "c.bits", "d.dense", "e.counted"]);
+    let encodings: Vec<u8> = pack.tensors().map(|tensor| tensor.index_encoding().code()).collect();
+    assert_eq!(encodings, [1, 2, 3, 4, 5], "one tensor for each encoding");
+    let head = pack.head().unwrap();
+    assert_eq!((head.feature_width, head.class_count), (2, 2));
+    assert_eq!(head.labels().collect::<Vec<_>>(), ["zero", "\u{ac00}"]);
+    assert_eq!(head.weight().collect::<Vec<_>>(), [1.0, -2.0, 0.5, 0.25]);
+    assert_eq!(head.bias().collect::<Vec<_>>(), [0.125, -0.125]);
+    let preprocessing = pack.preprocessing().unwrap();
+    assert_eq!((preprocessing.channels, preprocessing.height, preprocessing.width), (1, 2, 3));
+    assert_eq!(preprocessing.mean().chain(preprocessing.std()).collect::<Vec<_>>(), [0.5, 0.25]);
+    let probes = pack.probes().unwrap();
+    assert_eq!((probes.count, probes.input_len, probes.output_len), (2, 6, 2));
+    assert_eq!(probes.tolerances().collect::<Vec<_>>(), [(EngineKind::Any, 1e-3), (EngineKind::Burn, 1e-4)]);
+    assert_eq!((probes.tolerance(EngineKind::Burn), probes.tolerance(EngineKind::Ort)), (Some(1e-4), Some(1e-3)));
+    let second = probes.probe(1).unwrap();
+    assert!(matches!(second.input, ProbeInput::U8([6, 7, 8, 9, 10, 11])));
+    assert_eq!(second.output.collect::<Vec<_>>(), [-3.0, 0.0]);
+    assert!(probes.probe(2).is_none());
+    assert!(pack.signature().is_none());
+}
+
+#[test]
+fn a_signature_leaves_the_digest_alone() {
+    let (unsigned, signed) = (unsigned(), signed());
+    let plain = Pack::read(&unsigned, &Limits::default()).unwrap();
+    let pack = Pack::read(&signed, &Limits::default()).unwrap();
+    assert_eq!(pack.digest(), plain.digest());
+    assert_eq!(pack.content(), unsigned);
+    let signature = pack.signature().unwrap();
+    assert_eq!((signature.algorithm, signature.key_id, signature.bytes), (1, &b"key 1"[..], &[9; 64][..]));
+    let message = taskvec_pack::signature::signed_message(&pack.digest());
+    assert!(message.starts_with(b"taskvec pack v1\0") && message.ends_with(&pack.digest().0));
+    let again = sign(&signed, 7, b"key 2", &[1]).unwrap();
+    let pack = Pack::read(&again, &Limits::default()).unwrap();
+    assert_eq!(pack.signature().map(|signature| signature.algorithm), Some(7));
+    assert!(sign(&unsigned, 1, b"", &[1]).is_err());
+    assert!(sign(&unsigned, 1, b"key", &[]).is_err());
+    assert!(sign(b"no pack", 1, b"key", &[1]).is_err());
+}
+
+#[test]
+fn heads_and_probes_of_other_encodings_come_back() {
+    for weight_encoding in [ValueEncoding::F32, ValueEncoding::Bf16, ValueEncoding::Int8] {
+        let weight: Vec<f32> = (0..600_u16).map(|i| f32::from(i) / 100.0 - 3.0).collect();
+        let inputs: Vec<f32> = (0..8_u8).map(f32::from).collect();
+        let mut builder = Builder::new(Fingerprint([0; 32]), "head");
+        builder.head(HeadParts {
+            feature_width: 200,
+            labels: vec!["a".into(), "b".into(), "a".into()],
+            weight: weight.clone(),
+            weight_encoding,
+            bias: vec![0.0; 3],
+        });
+        builder.probes(ProbeParts {
+            count: 2,
+            inputs: ProbeInputs::F32(inputs.clone()),
+            outputs: vec![0.5; 6],
+            tolerances: vec![(EngineKind::Other(9), 0.0)],
+        });
+        let bytes = builder.finish().unwrap();
+        let pack = Pack::read(&bytes, &Limits::default()).unwrap();
+        assert_eq!(pack.tensors().len(), 0);
+        let head = pack.head().unwrap();
+        assert_eq!(head.weight().collect::<Vec<_>>(), quantize(&weight, weight_encoding));
+        let probes = pack.probes().unwrap();
+        let read: Vec<f32> = probes
+            .iter()
+            .flat_map(|probe| match probe.input {
+                ProbeInput::F32(numbers) => numbers.collect::<Vec<_>>(),
+                _ => Vec::new(),
+            })
+            .collect();
+        assert_eq!(read, inputs);
+        assert_eq!(probes.tolerance(EngineKind::Ort), None);
+    }
+}
+
+#[test]
+fn a_pack_is_a_plain_value() {
+    fn plain<T: Copy + Send + Sync>(_: T) {}
+    let bytes = unsigned();
+    plain(Pack::read(&bytes, &Limits::default()).unwrap());
+    assert_eq!(everything().finish().unwrap(), bytes);
+}
+
+#[test]
+fn tensors_without_entries_are_left_out() {
+    let mut builder = Builder::new(Fingerprint([0; 32]), "empty");
+    let nothing = TensorDeltas { indices: &[], values: Values::Distances(&[]) };
+    let summary = builder.tensor("weight", Dtype::F32, &[4], nothing).unwrap();
+    assert_eq!((summary.index_bytes, summary.value_bytes), (0, 0));
+    let bytes = builder.finish().unwrap();
+    assert_eq!(Pack::read(&bytes, &Limits::default()).unwrap().tensors().len(), 0);
+}

@@ -1,0 +1,44 @@
+//! A pack from two checkpoints: compare, encode, one tensor at a time.
+
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::encode::{Encoded, PackDetails, PackWriter};
+use crate::error::Result;
+use crate::recipe::Values;
+use crate::task_vector::{Comparison, Exactness, compare};
+
+/// A pack made from two checkpoints, and what comparing them found.
+#[derive(Clone, Debug)]
+pub struct Diff {
+    /// The pack.
+    pub encoded: Encoded,
+    /// What [`Comparison::warnings`] are drawn from.
+    pub comparison: Comparison,
+}
+
+/// The pack that turns `base` into `tuned`; either is a safetensors file or the folder of a base bundle.
+///
+/// It has no head and no probes, since two checkpoints do not say what they are for. Its density is the share of elements
+/// that changed. `name`: by default the tuned file's, without its extension.
+///
+/// # Errors
+/// As [`compare`], and `Usage` for a name that no pack can have.
+pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Result<Diff> {
+    let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
+    let file_name = |checkpoint: &Checkpoint| {
+        checkpoint.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    };
+    let stem = tuned.path().file_stem().map_or_else(|| "tuned".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let mut details = PackDetails::new(name.map_or(stem, str::to_owned), values);
+    details.method = taskvec_pack::Method::Difference;
+    details.provenance.push(("parents".to_owned(), format!("{}, {}", file_name(&base), file_name(&tuned))));
+    let exactness = match values {
+        Values::Lossless => Exactness::Lossless,
+        _ => Exactness::Rounded,
+    };
+    let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
+    let comparison = compare(&base, &tuned, exactness, |tensor| writer.tensor(&tensor))?;
+    writer.density(comparison.whole.changed_share() as f32);
+    Ok(Diff { encoded: writer.finish()?, comparison })
+}

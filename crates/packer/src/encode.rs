@@ -1,0 +1,331 @@
+//! From a task vector to a pack.
+//!
+//! Index encodings are chosen by size in `taskvec-pack`; how deltas are rounded is the recipe's choice, and what the rounding
+//! costs comes back with the bytes. Expected outputs of probes must be computed with the numbers that a reader will see:
+//! [`as_read`] gives them.
+
+use taskvec_bundle::{Head, Preprocessing, Resize};
+use taskvec_pack::write::{Builder, HeadParts, PreprocessingParts, ProbeParts, TensorDeltas, TensorSummary, quantize};
+use taskvec_pack::write::{Values as WrittenValues, WriteError};
+use taskvec_pack::{Fingerprint, ValueEncoding};
+
+use crate::error::{Error, Result};
+use crate::recipe::{Granule, Method, Recipe, Values};
+use crate::task_vector::{Deltas, TaskVector, TensorDelta};
+
+/// What a pack says and carries beside the task vector.
+#[derive(Clone, Debug)]
+pub struct PackDetails {
+    /// Name of the skill.
+    pub name: String,
+    /// How deltas are written. A task vector of distances is always written losslessly.
+    pub values: Values,
+    /// Recommended coefficient. Default 1.
+    pub alpha: f32,
+    /// Range that it was validated on, both ends included. Default: that coefficient alone.
+    pub alpha_range: [f32; 2],
+    /// How the task vector was made.
+    pub method: taskvec_pack::Method,
+    /// Seed of the run; 0 where there was none.
+    pub seed: u64,
+    /// Share of the maskable parameters that the mask was asked to hold, 0 to 1.
+    pub density: f32,
+    /// Granule of the mask.
+    pub granule: taskvec_pack::Granule,
+    /// The task's output layer, written in f32.
+    pub head: Option<Head>,
+    /// What pictures go through; a pack without says nothing, and the base's is taken.
+    pub preprocessing: Option<Preprocessing>,
+    /// Inputs with the logits to expect.
+    pub probes: Option<ProbeParts>,
+    /// Keys such as `data`, `licence`, `parents`, `recipe`, with what they say.
+    pub provenance: Vec<(String, String)>,
+}
+
+/// A pack and what became of each tensor.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The tensors in the order they were given.
+    pub tensors: Vec<EncodedTensor>,
+}
+
+/// What became of a tensor.
+#[derive(Clone, Debug)]
+pub struct EncodedTensor {
+    /// Its name.
+    pub name: String,
+    /// Its entries.
+    pub entry_count: u64,
+    /// Encodings, sizes, and the error that rounding made.
+    pub summary: TensorSummary,
+}
+
+/// A pack that takes one tensor at a time, so that only the packed form of the earlier ones is in memory.
+#[derive(Debug)]
+pub struct PackWriter {
+    builder: Builder,
+    encoding: ValueEncoding,
+    tensors: Vec<EncodedTensor>,
+}
+
+impl PackDetails {
+    /// The details of a skill called `name`, all else at its default and unsaid.
+    pub fn new(name: impl Into<String>, values: Values) -> PackDetails {
+        PackDetails {
+            name: name.into(),
+            values,
+            alpha: 1.0,
+            alpha_range: [1.0, 1.0],
+            method: taskvec_pack::Method::Unspecified,
+            seed: 0,
+            density: 1.0,
+            granule: taskvec_pack::Granule::Element,
+            head: None,
+            preprocessing: None,
+            probes: None,
+            provenance: Vec::new(),
+        }
+    }
+
+    /// What a recipe says about the pack of its run; head, probes and the rest of the provenance are the run's to add.
+    pub fn of_recipe(recipe: &Recipe) -> PackDetails {
+        let masked = matches!(recipe.method, Method::Talos | Method::RandomMask | Method::MostSensitive);
+        PackDetails {
+            alpha: recipe.pack.alpha,
+            alpha_range: recipe.pack.alpha_range,
+            method: method(recipe.method),
+            seed: recipe.seed,
+            density: if masked { recipe.mask.density as f32 } else { 1.0 },
+            granule: if masked { granule(recipe.mask.granule) } else { taskvec_pack::Granule::Tensor },
+            provenance: vec![("recipe".to_owned(), recipe.digest().to_string())],
+            ..PackDetails::new(recipe.name.clone(), recipe.pack.values)
+        }
+    }
+}
+
+impl PackWriter {
+    /// A pack for the base with this fingerprint.
+    ///
+    /// # Errors
+    /// `Unsupported` for a way to resize that the format has no number for.
+    pub fn new(base: Fingerprint, details: &PackDetails) -> Result<PackWriter> {
+        let mut builder = Builder::new(base, details.name.as_str());
+        builder
+            .alpha(details.alpha, details.alpha_range)
+            .method(details.method)
+            .seed(details.seed)
+            .density(details.density)
+            .granule(details.granule);
+        for (key, value) in &details.provenance {
+            builder.provenance(key, value);
+        }
+        if let Some(head) = &details.head {
+            builder.head(head_parts(head));
+        }
+        if let Some(preprocessing) = &details.preprocessing {
+            builder.preprocessing(preprocessing_parts(preprocessing)?);
+        }
+        if let Some(probes) = &details.probes {
+            builder.probes(probes.clone());
+        }
+        Ok(PackWriter { builder, encoding: value_encoding(details.values), tensors: Vec::new() })
+    }
+
+    /// Adds a tensor.
+    ///
+    /// # Errors
+    /// `Usage` when it is there twice, its indices do not ascend, a number is not finite, or deltas are to be written
+    /// losslessly.
+    pub fn tensor(&mut self, tensor: &TensorDelta) -> Result<()> {
+        let values = match &tensor.deltas {
+            Deltas::Numbers(deltas) => WrittenValues::Deltas(deltas, self.encoding),
+            Deltas::Distances(distances) => WrittenValues::Distances(distances),
+        };
+        let entries = TensorDeltas { indices: &tensor.indices, values };
+        let summary = self.builder.tensor(&tensor.name, tensor.dtype, &tensor.shape, entries).map_err(refused)?;
+        let entry_count = tensor.indices.len() as u64;
+        self.tensors.push(EncodedTensor { name: tensor.name.clone(), entry_count, summary });
+        Ok(())
+    }
+
+    /// Says about how much of the base the mask was, once that is known.
+    pub fn density(&mut self, density: f32) {
+        self.builder.density(density);
+    }
+
+    /// The finished pack.
+    ///
+    /// # Errors
+    /// `Usage` when the parts do not make a pack: a name that is no text, an alpha outside its range, probes that do not
+    /// fit the head.
+    pub fn finish(self) -> Result<Encoded> {
+        let bytes = self.builder.finish().map_err(refused)?;
+        Ok(Encoded { bytes, tensors: self.tensors })
+    }
+}
+
+/// The pack of a task vector.
+///
+/// # Errors
+/// As [`PackWriter::tensor`] and [`PackWriter::finish`].
+pub fn encode(vector: &TaskVector, details: &PackDetails) -> Result<Encoded> {
+    let mut writer = PackWriter::new(vector.base, details)?;
+    for tensor in &vector.tensors {
+        writer.tensor(tensor)?;
+    }
+    writer.finish()
+}
+
+/// The task vector that a reader will see when `vector` is written with `values`.
+pub fn as_read(vector: &TaskVector, values: Values) -> TaskVector {
+    let mut seen = vector.clone();
+    for tensor in &mut seen.tensors {
+        if let Deltas::Numbers(deltas) = &mut tensor.deltas {
+            *deltas = quantize(deltas, value_encoding(values));
+        }
+    }
+    seen
+}
+
+fn value_encoding(values: Values) -> ValueEncoding {
+    match values {
+        Values::F32 => ValueEncoding::F32,
+        Values::Bf16 => ValueEncoding::Bf16,
+        Values::Int8 => ValueEncoding::Int8,
+        Values::Lossless => ValueEncoding::Lossless,
+    }
+}
+
+fn method(method: Method) -> taskvec_pack::Method {
+    match method {
+        Method::Dense => taskvec_pack::Method::Dense,
+        Method::Talos => taskvec_pack::Method::LeastSensitive,
+        Method::RandomMask => taskvec_pack::Method::RandomMask,
+        Method::MostSensitive => taskvec_pack::Method::MostSensitive,
+        Method::AttentionOnly => taskvec_pack::Method::AttentionOnly,
+    }
+}
+
+fn granule(granule: Granule) -> taskvec_pack::Granule {
+    match granule {
+        Granule::Element => taskvec_pack::Granule::Element,
+        Granule::Row => taskvec_pack::Granule::Row,
+        Granule::Block4k => taskvec_pack::Granule::Block { bytes: 4096 },
+    }
+}
+
+fn head_parts(head: &Head) -> HeadParts {
+    HeadParts {
+        feature_width: head.feature_width() as u32,
+        labels: head.labels().to_vec(),
+        weight: head.weight().to_vec(),
+        weight_encoding: ValueEncoding::F32,
+        bias: head.bias().to_vec(),
+    }
+}
+
+fn preprocessing_parts(preprocessing: &Preprocessing) -> Result<PreprocessingParts> {
+    let resize = match preprocessing.resize() {
+        Resize::Bilinear => taskvec_pack::Resize::Bilinear,
+        other => return Err(Error::unsupported(format!("a pack cannot say that pictures are resized by {other:?}"))),
+    };
+    Ok(PreprocessingParts {
+        channels: preprocessing.channels(),
+        height: preprocessing.height(),
+        width: preprocessing.width(),
+        resize,
+        mean: preprocessing.mean().to_vec(),
+        std: preprocessing.std().to_vec(),
+    })
+}
+
+fn refused(cause: WriteError) -> Error {
+    Error::usage("no pack can be made of this").caused_by(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use taskvec_pack::write::ProbeInputs;
+    use taskvec_pack::{Dtype, EngineKind, Entries, Limits, Pack};
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn vector(deltas: Deltas) -> TaskVector {
+        let tensor = TensorDelta {
+            name: "blocks.0.attn.qkv.weight".to_owned(),
+            dtype: Dtype::F32,
+            shape: vec![4, 8],
+            indices: vec![1, 17, 31],
+            deltas,
+        };
+        TaskVector { base: Fingerprint([7; 32]), tensors: vec![tensor] }
+    }
+
+    fn numbers() -> Deltas {
+        Deltas::Numbers(vec![0.5, -0.013, 0.25])
+    }
+
+    #[test]
+    fn what_a_reader_sees_is_what_was_announced() {
+        for values in [Values::F32, Values::Bf16, Values::Int8] {
+            let encoded = encode(&vector(numbers()), &PackDetails::new("digits", values)).unwrap();
+            let pack = Pack::read(&encoded.bytes, &Limits::default()).unwrap();
+            let entry = pack.tensors().next().unwrap();
+            let Entries::Deltas(deltas) = entry.entries() else { panic!("{values:?}") };
+            let (indices, deltas): (Vec<usize>, Vec<f32>) = deltas.unzip();
+            assert_eq!(indices, [1, 17, 31]);
+            assert_eq!(Deltas::Numbers(deltas), as_read(&vector(numbers()), values).tensors[0].deltas, "{values:?}");
+            let lossy = encoded.tensors[0].summary.measured_error;
+            assert_eq!(lossy.is_some(), values != Values::F32);
+        }
+        let distances = vector(Deltas::Distances(vec![3, -1, 70_000]));
+        let encoded = encode(&distances, &PackDetails::new("digits", Values::Lossless)).unwrap();
+        let pack = Pack::read(&encoded.bytes, &Limits::default()).unwrap();
+        let entry = pack.tensors().next().unwrap();
+        let Entries::Distances(read) = entry.entries() else { panic!() };
+        assert_eq!(read.map(|(_, distance)| distance).collect::<Vec<_>>(), [3, -1, 70_000]);
+    }
+
+    #[test]
+    fn everything_that_was_said_arrives() {
+        let mut details = PackDetails::new("digits", Values::F32);
+        details.alpha = 0.5;
+        details.alpha_range = [0.0, 1.0];
+        details.seed = 9;
+        details.density = 0.1;
+        details.method = taskvec_pack::Method::LeastSensitive;
+        details.granule = taskvec_pack::Granule::Block { bytes: 4096 };
+        details.provenance.push(("licence".to_owned(), "CC BY 4.0".to_owned()));
+        let labels = vec!["one".to_owned(), "two".to_owned()];
+        details.head = Some(Head::new(labels, vec![0.1; 6], vec![0.0, 1.0], 3).unwrap());
+        details.preprocessing = Some(Preprocessing::new(1, (2, 2), Resize::Bilinear, vec![0.5], vec![0.25]).unwrap());
+        details.probes = Some(ProbeParts {
+            count: 2,
+            inputs: ProbeInputs::U8(vec![0, 1, 2, 3, 4, 5, 6, 7]),
+            outputs: vec![1.0, -1.0, 2.0, -2.0],
+            tolerances: vec![(EngineKind::Any, 1e-3)],
+        });
+        let encoded = encode(&vector(numbers()), &details).unwrap();
+        assert_eq!(encode(&vector(numbers()), &details).unwrap().bytes, encoded.bytes, "same parts, same bytes");
+        let pack = Pack::read(&encoded.bytes, &Limits::default()).unwrap();
+        let manifest = pack.manifest();
+        assert_eq!((manifest.name, manifest.alpha, manifest.alpha_range), ("digits", 0.5, [0.0, 1.0]));
+        assert_eq!((manifest.seed, manifest.density), (9, 0.1));
+        assert_eq!((manifest.method, manifest.granule), (details.method, details.granule));
+        assert_eq!(manifest.provenance().collect::<Vec<_>>(), [("licence", "CC BY 4.0")]);
+        assert_eq!(pack.head().unwrap().labels().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(pack.preprocessing().unwrap().width, 2);
+        assert_eq!(pack.probes().unwrap().count, 2);
+    }
+
+    #[test]
+    fn parts_that_make_no_pack_are_refused_with_a_reason() {
+        let deltas = encode(&vector(numbers()), &PackDetails::new("digits", Values::Lossless)).unwrap_err();
+        assert_eq!(deltas.kind(), ErrorKind::Usage);
+        let nameless = encode(&vector(numbers()), &PackDetails::new("", Values::F32)).unwrap_err();
+        assert!(std::error::Error::source(&nameless).unwrap().to_string().contains("name"), "{nameless:?}");
+    }
+}

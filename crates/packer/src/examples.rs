@@ -1,0 +1,62 @@
+//! Images as a network sees them: decoded, resized and normalized once, before a run begins.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use taskvec_bundle::Preprocessing;
+
+use crate::dataset::Split;
+use crate::error::{Error, Result};
+
+/// Normalized images of one size, with labels. Four bytes for each number of each image.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Examples {
+    /// Channels, height, width.
+    pub(crate) shape: [usize; 3],
+    /// `[count, channels, height, width]`, row-major.
+    pub(crate) pixels: Vec<f32>,
+    /// One label per image.
+    pub(crate) labels: Vec<u32>,
+}
+
+impl Examples {
+    /// The images of `split`, prepared as `preprocessing` says.
+    ///
+    /// # Errors
+    /// Those of the preprocessing, for an image that it cannot take.
+    pub(crate) fn new(split: &Split, preprocessing: &Preprocessing) -> Result<Examples> {
+        let shape = [preprocessing.channels(), preprocessing.height(), preprocessing.width()].map(|side| side as usize);
+        let mut pixels = Vec::with_capacity(split.len() * preprocessing.pixels_len());
+        for image in &split.images {
+            let prepared = preprocessing.pixels(image);
+            pixels.extend(prepared.map_err(|cause| Error::from_bundle(cause, "prepare an image for the network"))?);
+        }
+        Ok(Examples { shape, pixels, labels: split.labels.clone() })
+    }
+
+    /// Number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The numbers of one image.
+    pub(crate) fn image(&self, index: usize) -> &[f32] {
+        let size = self.shape.iter().product::<usize>();
+        &self.pixels[index * size..(index + 1) * size]
+    }
+
+    /// Only the first `count` images.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.labels.truncate(count);
+        self.pixels.truncate(count * self.shape.iter().product::<usize>());
+    }
+}
+
+/// Images of this shape as the input of a network.
+pub(crate) fn input([channels, height, width]: [usize; 3], pixels: Vec<f32>, device: &Device) -> Tensor<4> {
+    let batch = pixels.len() / (channels * height * width).max(1);
+    Tensor::from_data(TensorData::new(pixels, [batch, channels, height, width]), device)
+}

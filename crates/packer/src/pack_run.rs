@@ -1,0 +1,166 @@
+//! From a finished run to a pack that can prove itself.
+//!
+//! The pack's promises are made with the numbers that a reader will see: the deltas are rounded first, the tuned weights
+//! are put together again from the pack as a device does it, and only then are accuracy and probes taken.
+//!
+//! **Probes** are the test images (training images where there is no test set) nearest to an even spread over the set, as
+//! pixels of 8 bits in the network's size. The expected logits come from burn on the CPU.
+//!
+//! **Tolerance**: two engines add the same products in another order. On the networks here that moves a logit by about
+//! 1e-6 of the largest one; 1e-3 of it is far below what changes an answer, and far above what an engine's sums do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use taskvec_bundle::{Head, Preprocessing, TensorFile};
+use taskvec_networks::Network;
+use taskvec_pack::EngineKind;
+use taskvec_pack::write::{ProbeInputs, ProbeParts};
+
+use crate::apply::apply;
+use crate::checkpoint::Checkpoint;
+use crate::crew::Crew;
+use crate::encode::{Encoded, PackDetails, encode};
+use crate::error::{Error, Result};
+use crate::evaluate::{accuracy, features};
+use crate::examples::Examples;
+use crate::recipe::{Recipe, Values};
+use crate::run_folder::{RECIPE_FILE, RUN_FILE, TUNED_FILE, read_head, read_json};
+use crate::task::Task;
+use crate::task_vector::{Exactness, TaskVector};
+use crate::train::{Accuracy, Run, Start};
+
+/// Share of the largest logit by which an answer may differ from the expected one.
+const TOLERANCE_SHARE: f32 = 1e-3;
+
+/// The pack of a run, and what it is worth as a device will see it.
+#[derive(Clone, Debug)]
+pub struct PackedRun {
+    /// The file, tensor by tensor.
+    pub encoded: Encoded,
+    /// What the run said.
+    pub run: Run,
+    /// The base with this pack at its recommended alpha, deltas rounded as they are written.
+    pub accuracy: Accuracy,
+}
+
+/// The pack of the finished run in `folder`. `values` and `probe_count` (0 to 64) replace what its recipe says.
+///
+/// # Errors
+/// `Usage` when the run is not finished or trained a base; `Mismatch` when the base is another one by now; what the parts
+/// say.
+pub fn pack_run(folder: &Path, values: Option<Values>, probe_count: Option<u32>) -> Result<PackedRun> {
+    let run = finished_run(folder)?;
+    let mut recipe = Recipe::open(&folder.join(RECIPE_FILE))?;
+    recipe.pack.values = values.unwrap_or(recipe.pack.values);
+    recipe.pack.probes = probe_count.unwrap_or(recipe.pack.probes);
+    recipe.check()?;
+    let Some(base) = recipe.base_path() else {
+        return Err(Error::usage(format!("run `{}` trained a base, expected a skill", folder.display()))
+            .with_help("a base is shipped as the bundle that the run left; packs are made of skills"));
+    };
+    let device = Device::flex();
+    let start = Start::from_bundle(&base, &device)?;
+    check_base(&start, &run, &base)?;
+    let task = Task::open(&recipe, &start.preprocessing)?;
+
+    let exactness = if recipe.pack.values == Values::Lossless { Exactness::Lossless } else { Exactness::Rounded };
+    let (vector, _) =
+        TaskVector::between(&Checkpoint::open(&base)?, &Checkpoint::open(&folder.join(TUNED_FILE))?, exactness)?;
+    let head = read_head(folder)?;
+    let mut details = PackDetails::of_recipe(&recipe);
+    details.head = Some(head.clone());
+    details.preprocessing = Some(start.preprocessing.clone());
+    details.provenance.push(("data".to_owned(), recipe.data_names().join(", ")));
+    details.provenance.push(("data digest".to_owned(), run.data.clone()));
+    let bare = encode(&vector, &details)?;
+
+    let crew = Crew::for_this_machine(usize::MAX);
+    let network = as_a_device_has_it(&start, &base, &bare.bytes, recipe.pack.alpha)?;
+    let judge =
+        |examples: &Arc<Examples>| accuracy(&head, &features(&crew, &network, examples, &device), &examples.labels);
+    let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
+    let shown = if task.test.is_empty() { &task.train } else { &task.test };
+    details.probes = probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?;
+    Ok(PackedRun { encoded: encode(&vector, &details)?, run, accuracy })
+}
+
+fn finished_run(folder: &Path) -> Result<Run> {
+    if !folder.is_dir() {
+        return Err(Error::usage(format!("there is no run folder `{}`", folder.display()))
+            .with_help("`taskvec train RECIPE -o FOLDER` makes one"));
+    }
+    if !folder.join(RUN_FILE).exists() {
+        return Err(Error::usage(format!("`{}` holds no finished run: there is no `{RUN_FILE}`", folder.display()))
+            .with_help("start the same `taskvec train` again; it goes on from its checkpoint"));
+    }
+    read_json(&folder.join(RUN_FILE))
+}
+
+fn check_base(start: &Start, run: &Run, base: &Path) -> Result<()> {
+    let found = start.fingerprint().map(|fingerprint| fingerprint.to_string());
+    if found == run.base {
+        return Ok(());
+    }
+    let name = |fingerprint: &Option<String>| fingerprint.clone().unwrap_or_else(|| "none".to_owned());
+    Err(Error::mismatch(format!(
+        "run `{}` was trained on base {}, `{}` is {}",
+        run.name,
+        name(&run.base),
+        base.display(),
+        name(&found)
+    ))
+    .with_help("bring the old base back, or train again"))
+}
+
+/// The network of base and pack, put together through a file as `taskvec apply` does.
+fn as_a_device_has_it(start: &Start, base: &Path, pack: &[u8], alpha: f32) -> Result<Network> {
+    let aside = tempfile::tempdir().map_err(|cause| Error::io("create a folder in", &std::env::temp_dir(), cause))?;
+    let path = aside.path().join(TUNED_FILE);
+    apply(base, &[(pack, alpha)], &path)?;
+    let bytes = std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?;
+    let file = TensorFile::parse(&bytes).map_err(|cause| Error::from_bundle(cause, "read the composed weights"))?;
+    start.with_tensors(&file, &bytes)
+}
+
+fn probes(
+    crew: &Crew,
+    network: &Network,
+    head: &Head,
+    preprocessing: &Preprocessing,
+    shown: &Examples,
+    count: u32,
+) -> Result<Option<ProbeParts>> {
+    let count = (count as usize).min(shown.len());
+    if count == 0 {
+        return Ok(None);
+    }
+    let explain = |cause| Error::from_bundle(cause, "make probes");
+    let (mut planes, mut pixels, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+    for probe in 0..count {
+        let image = probe * shown.len() / count;
+        let plane = eight_bits(shown.image(image), preprocessing);
+        pixels.extend(preprocessing.normalize(&plane).map_err(explain)?);
+        planes.extend(plane);
+        labels.push(shown.labels[image]);
+    }
+    let inputs = Arc::new(Examples { shape: shown.shape, pixels, labels });
+    let outputs = head.logits(&features(crew, network, &inputs, &Device::flex())).map_err(explain)?;
+    let largest = outputs.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
+    Ok(Some(ProbeParts {
+        count: count as u32,
+        inputs: ProbeInputs::U8(planes),
+        outputs,
+        tolerances: vec![(EngineKind::Any, TOLERANCE_SHARE * largest.max(1.0))],
+    }))
+}
+
+/// Normalized numbers back as pixels of 8 bits, to the nearest.
+fn eight_bits(normalized: &[f32], preprocessing: &Preprocessing) -> Vec<u8> {
+    let plane_len = normalized.len() / preprocessing.mean().len().max(1);
+    let planes = normalized.chunks(plane_len.max(1)).zip(preprocessing.mean().iter().zip(preprocessing.std()));
+    planes
+        .flat_map(|(plane, (mean, std))| plane.iter().map(move |value| ((value * std + mean) * 255.0).round() as u8))
+        .collect()
+}

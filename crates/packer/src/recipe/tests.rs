@@ -1,0 +1,190 @@
+//! What a recipe file may say, and how a slip in one is answered.
+
+use super::*;
+
+const SKILL: &str = "
+name: digits
+base: ../base
+data: data/digits8x8
+method: talos
+mask:
+  density: 0.05
+  granule: block4k
+steps: 100
+";
+
+const BASE: &str = "
+name: handwriting
+seed: 3
+network:
+  family: vit
+  image_size: 28
+  patch_size: 7
+  channels: 1
+  width: 96
+  depth: 4
+  heads: 4
+  mlp_width: 384
+  gelu: exact
+  layer_norm_epsilon: 1e-6
+data: [data/omniglot_greek, data/omniglot_latin]
+epochs: 10
+augmentation: {shift_pixels: 2, rotate_degrees: 10}
+";
+
+fn parse(text: &str) -> Result<Recipe> {
+    Recipe::parse(text, Path::new("/recipes"))
+}
+
+fn refusal(text: &str) -> (String, Option<String>) {
+    let error = parse(text).expect_err(text);
+    assert_eq!(error.kind(), crate::ErrorKind::Usage, "{error:?}");
+    let mut whole = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        whole.push_str(": ");
+        whole.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    (whole, error.help().map(str::to_owned))
+}
+
+#[test]
+fn reads_a_skill_and_fills_in_the_defaults() {
+    let recipe = parse(SKILL).unwrap();
+    assert_eq!(recipe.method, Method::Talos);
+    assert_eq!(recipe.mask.granule, Granule::Block4k);
+    assert_eq!((recipe.mask.rounds, recipe.mask.soft), (4, 0.1));
+    assert_eq!((recipe.shards, recipe.batch, recipe.seed), (2, 32, 0));
+    assert_eq!(recipe.base_path().unwrap(), Path::new("/recipes/../base"));
+    assert_eq!(recipe.data_paths(), [Path::new("/recipes/data/digits8x8")]);
+}
+
+#[test]
+fn reads_a_base_from_scratch() {
+    let recipe = parse(BASE).unwrap();
+    assert!(recipe.network.is_some());
+    assert_eq!(recipe.data_names(), ["omniglot_greek", "omniglot_latin"]);
+    assert_eq!(recipe.augmentation.rotate_degrees, 10.0);
+}
+
+#[test]
+fn what_a_run_folder_keeps_reads_back_as_the_same_recipe() {
+    for text in [SKILL, BASE] {
+        let recipe = parse(text).unwrap();
+        let yaml = recipe.to_yaml().unwrap();
+        let again = Recipe::parse(&yaml, Path::new("/elsewhere")).unwrap_or_else(|error| panic!("{error:?}\n{yaml}"));
+        assert_eq!(again.digest(), recipe.digest(), "{yaml}");
+        assert_eq!(again.data_paths(), recipe.data_paths());
+    }
+}
+
+#[test]
+fn the_digest_covers_settings_and_not_places() {
+    let recipe = parse(SKILL).unwrap();
+    let mut moved = recipe.clone();
+    moved.folder = "/other".into();
+    moved.replace_base(Path::new("/some/base")).unwrap();
+    moved.replace_data(&["/my/digits8x8".into()]).unwrap();
+    assert_eq!(moved.digest(), recipe.digest());
+    let mut changed = recipe.clone();
+    changed.seed = 1;
+    assert_ne!(changed.digest(), recipe.digest());
+    let mut changed = recipe.clone();
+    changed.mask.frozen.pop();
+    assert_ne!(changed.digest(), recipe.digest());
+    moved.replace_data(&["/my/letters".into()]).unwrap();
+    assert_ne!(moved.digest(), recipe.digest());
+}
+
+#[test]
+fn a_misspelt_key_names_its_line_and_the_nearest_key() {
+    struct Case(&'static str, &'static str, &'static str, &'static str, usize);
+    let cases = [
+        Case(SKILL, "density:", "densty:", "density", 7),
+        Case(SKILL, "method:", "metod:", "method", 5),
+        Case(SKILL, "steps:", "step:", "steps", 9),
+        Case(BASE, "width: 96", "widht: 96", "width", 9),
+        Case(BASE, "seed:", "sed:", "seed", 3),
+    ];
+    for Case(text, right, wrong, meant, line) in cases {
+        let (message, help) = refusal(&text.replacen(right, wrong, 1));
+        let word = wrong.split(':').next().unwrap();
+        assert!(message.contains(&format!("line {line}: unknown key `{word}`")), "{message}");
+        assert_eq!(help.as_deref(), Some(format!("did you mean `{meant}`?").as_str()), "{message}");
+    }
+}
+
+#[test]
+fn a_key_like_no_other_gets_the_list() {
+    let (message, help) = refusal(&format!("{SKILL}quantum_entanglement: 3\n"));
+    assert!(message.contains("unknown key `quantum_entanglement`"), "{message}");
+    assert!(help.unwrap().starts_with("keys here: name, seed, base"));
+}
+
+#[test]
+fn a_misspelt_value_is_answered_the_same_way() {
+    let (message, help) = refusal(&SKILL.replace("talos", "tallos"));
+    assert!(message.contains("line 5: unknown value `tallos`"), "{message}");
+    assert_eq!(help.as_deref(), Some("did you mean `talos`?"));
+}
+
+#[test]
+fn true_labels_may_be_asked_for_in_plain_yaml() {
+    let recipe = parse(&SKILL.replace("granule: block4k", "labels: true")).unwrap();
+    assert_eq!(recipe.mask.labels, LabelSource::True);
+}
+
+#[test]
+fn impossible_settings_are_refused_by_name() {
+    struct Case(&'static str, &'static str, &'static str);
+    let cases = [
+        Case("density: 0.05", "density: 0", "`mask.density` is 0, expected more than 0, at most 1"),
+        Case("density: 0.05", "density: .nan", "`mask.density` is NaN"),
+        Case("steps: 100", "steps: 0", "`steps` is 0"),
+        Case("steps: 100", "epochs: 0", "`epochs` is 0"),
+        Case("steps: 100", "", "neither `epochs` nor `steps`"),
+        Case("steps: 100", "steps: 1\nepochs: 1", "both `epochs` and `steps`"),
+        Case("steps: 100", "steps: 1\nbatch: 4\nshards: 5", "`shards` is 5"),
+        Case("steps: 100", "steps: 1\noptimizer: {learning_rate: -1}", "`optimizer.learning_rate` is -1"),
+        Case("steps: 100", "steps: 1\npack: {alpha: 2}", "`pack.alpha` is 2"),
+        Case("steps: 100", "steps: 1\nclasses: [a, b, a]", "`classes` names `a` twice"),
+        Case("steps: 100", "steps: many", "line 9"),
+        Case("base: ../base", "", "neither `base` nor `network`"),
+        Case("name: digits", "", "key `name` is missing"),
+        Case("name: digits", "name: digits\nname: more", "key `name` is given twice"),
+        Case("data: data/digits8x8", "data: [a/x, b/x]", "two folders of `data` are called `x`"),
+        Case("data: data/digits8x8", "data: []", "`data` names no folder"),
+        Case("data: data/digits8x8", "data: {a: b}", "line 4"),
+    ];
+    let mut wrong = Vec::new();
+    for Case(right, replacement, expected) in cases {
+        let (message, _) = refusal(&SKILL.replacen(right, replacement, 1));
+        if !message.contains(expected) {
+            wrong.push(format!("{replacement}: {message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_missing_recipe_file_is_an_io_error_that_names_it() {
+    let error = Recipe::open(Path::new("no/such/recipe.yaml")).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Io);
+    assert!(error.to_string().contains("no/such/recipe.yaml"));
+}
+
+#[test]
+fn every_recipe_of_the_repository_can_be_read() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    let mut found = 0;
+    for model in std::fs::read_dir(models).unwrap() {
+        let Ok(recipes) = std::fs::read_dir(model.unwrap().path().join("recipes")) else { continue };
+        for recipe in recipes {
+            let path = recipe.unwrap().path();
+            Recipe::open(&path).unwrap_or_else(|error| panic!("{error:?}"));
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the repository comes with recipes");
+}

@@ -1,0 +1,288 @@
+//! A score for each parameter: the sum over calibration images of the squared gradient of one image's log-probability.
+//!
+//! With labels drawn from the network's own predictions this is the diagonal of the Fisher information (Iurada et al.,
+//! ICLR 2025, score their masks with it); the published code takes the raw logit instead, and the recipe can, too.
+//!
+//! The square is of each image's gradient, not of a batch's, so every image has a backward pass of its own. For linear
+//! layers one could also take the activations and the gradients of the outputs of a whole batch and form the outer
+//! products by hand; that needs hooks in every network and saves little where, as here, an image is dozens of rows.
+//! Pieces run side by side: the images are cut into as many runs as the recipe has shards, each summed in order, and the
+//! sums are added in order, so the bits do not depend on the machine.
+//!
+//! Sums are f64. A confident network has gradients of 1e-20 and less, whose squares are zero in f32, and a score of
+//! exactly zero is to mean that nothing arrived, not that it was small. That costs 8 bytes per parameter and shard.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::module::ParamId;
+use burn::tensor::activation::log_softmax;
+use taskvec_networks::Network;
+
+use crate::crew::Crew;
+use crate::examples::{Examples, input};
+use crate::finetune::leaves::{each_gradient, to_host, tracked};
+use crate::finetune::shards::{DeviceHead, cut};
+use crate::random::Random;
+use crate::recipe::{LabelSource, Score};
+
+/// Images of one run that are worked through between two looks at the stop flag.
+const PIECE: usize = 8;
+
+/// Whose sensitivity is measured, and how. Cloning shares the numbers.
+#[derive(Clone)]
+pub(crate) struct Probe {
+    /// The network, plain, with the soft mask already on its weights.
+    pub(crate) network: Network,
+    /// The task's head, plain.
+    pub(crate) head: DeviceHead,
+    /// Place of each tensor that is measured.
+    pub(crate) places: Arc<HashMap<ParamId, usize>>,
+    /// What is squared.
+    pub(crate) score: Score,
+    /// Whose labels.
+    pub(crate) labels: LabelSource,
+    /// Where drawn labels come from.
+    pub(crate) seed: u64,
+    /// Which round of the calibration this is: each draws anew.
+    pub(crate) round: u32,
+}
+
+/// The scores of all measured tensors, of `lengths` elements, by place; `None` when `goes_on` said no. It is told how many
+/// images are done.
+pub(crate) fn measure(
+    crew: &Crew,
+    probe: &Probe,
+    examples: &Arc<Examples>,
+    lengths: &[usize],
+    shards: usize,
+    goes_on: &mut dyn FnMut(usize) -> bool,
+) -> Option<Vec<Vec<f64>>> {
+    let mut runs = cut(examples.len(), shards);
+    let zeros = || lengths.iter().map(|&length| vec![0.0; length]).collect::<Vec<Vec<f64>>>();
+    let mut sums: Vec<Vec<Vec<f64>>> = runs.iter().map(|_| zeros()).collect();
+    let mut done = 0;
+    while done < examples.len() {
+        if !goes_on(done) {
+            return None;
+        }
+        let tasks = runs.iter_mut().zip(std::mem::take(&mut sums)).map(|(run, sums)| {
+            let piece = run.start..run.end.min(run.start + PIECE);
+            run.start = piece.end;
+            done += piece.len();
+            let (probe, examples) = (probe.clone(), Arc::clone(examples));
+            move || probe.add(&examples, piece, sums)
+        });
+        let tasks: Vec<_> = tasks.collect();
+        sums = crew.map(tasks);
+    }
+    goes_on(done);
+    let mut parts = sums.into_iter();
+    let mut total = parts.next().unwrap_or_else(zeros);
+    for part in parts {
+        for (total, part) in total.iter_mut().zip(part) {
+            total.iter_mut().zip(part).for_each(|(total, value)| *total += value);
+        }
+    }
+    Some(total)
+}
+
+impl Probe {
+    /// Adds the squares of each of these images to `sums`.
+    fn add(self, examples: &Examples, images: Range<usize>, mut sums: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let device = self.head.weight.device().autodiff();
+        let network = tracked(self.network, |id| self.places.contains_key(&id));
+        let head = self.head.tracked(false);
+        for image in images {
+            let pixels = input(examples.shape, examples.image(image).to_vec(), &device);
+            let logits = head.logits(network.features(pixels));
+            let label = match self.labels {
+                LabelSource::True => examples.labels[image] as usize,
+                LabelSource::Sampled => {
+                    let stream = format!("calibration/round {}/image {image}", self.round);
+                    let probabilities = softmax(&to_host(logits.clone().inner()));
+                    Random::new(self.seed, &stream).choose(&probabilities)
+                }
+            };
+            let scored = match self.score {
+                Score::LogProbability => log_softmax(logits, 1),
+                Score::RawLogit => logits,
+            };
+            let mut gradients = scored.narrow(1, label, 1).sum().backward();
+            each_gradient(&network, &mut gradients, |id, gradient| {
+                if let Some(&place) = self.places.get(&id) {
+                    add_squares(&mut sums[place], &gradient);
+                }
+            });
+        }
+        sums
+    }
+}
+
+fn add_squares(sums: &mut [f64], gradient: &[f32]) {
+    for (sum, value) in sums.iter_mut().zip(gradient) {
+        let value = f64::from(*value);
+        *sum += value * value;
+    }
+}
+
+/// By way of f64 and `libm`: the drawn labels are the same wherever the logits are.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - highest))).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| (power / sum) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::finetune::leaves::{HostTensor, host_tensors, replaced};
+
+    const CONFIG: &str = r#"{"family": "vit", "image_size": 4, "patch_size": 2, "channels": 1, "width": 8, "depth": 1,
+        "heads": 2, "mlp_width": 8, "gelu": "exact", "layer_norm_epsilon": 1e-6}"#;
+    const CLASSES: usize = 3;
+
+    struct Ground {
+        tensors: Vec<HostTensor>,
+        probe: Probe,
+        examples: Arc<Examples>,
+    }
+
+    /// A drawn network with weights large enough to matter, and six drawn images.
+    fn ground(score: Score, labels: LabelSource) -> Ground {
+        let device = Device::flex();
+        let draws = |name: &str, count: usize| {
+            let mut random = Random::new(5, name);
+            (0..count).map(|_| random.normal()).collect::<Vec<f32>>()
+        };
+        let mut scaled = |name: &str, shape: &[usize]| {
+            draws(name, shape.iter().product()).into_iter().map(|draw| 20.0 * draw).collect::<Vec<f32>>()
+        };
+        let network = Network::init(&serde_json::from_str(CONFIG).unwrap(), &mut scaled, &device).unwrap();
+        let tensors = host_tensors(&network);
+        let places = tensors.iter().enumerate().map(|(place, tensor)| (tensor.id, place)).collect();
+        let head = DeviceHead::new(&draws("head", CLASSES * 8), &draws("bias", CLASSES), 8, &device);
+        let examples = Examples { shape: [1, 4, 4], pixels: draws("images", 6 * 16), labels: vec![0, 1, 2, 2, 1, 0] };
+        let probe = Probe { network, head, places: Arc::new(places), score, labels, seed: 3, round: 0 };
+        Ground { tensors, probe, examples: Arc::new(examples) }
+    }
+
+    impl Ground {
+        fn scores(&self, crew: &Crew, shards: usize) -> Vec<Vec<f64>> {
+            let lengths: Vec<usize> = self.tensors.iter().map(|tensor| tensor.values.len()).collect();
+            measure(crew, &self.probe, &self.examples, &lengths, shards, &mut |_| true).unwrap()
+        }
+
+        /// What is differentiated, for one image, when element `index` of tensor `at` is moved by `by`.
+        fn value(&self, image: usize, at: usize, index: usize, by: f32) -> f64 {
+            let tensor = &self.tensors[at];
+            let mut values = tensor.values.clone();
+            values[index] += by;
+            let data = TensorData::new(values, tensor.shape.clone());
+            let network = replaced(self.probe.network.clone(), HashMap::from([(tensor.id, data)]));
+            let pixels = input(self.examples.shape, self.examples.image(image).to_vec(), &Device::flex());
+            let logits = to_host(self.probe.head.logits(network.features(pixels)));
+            let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
+            let label = self.examples.labels[image] as usize;
+            match self.probe.score {
+                Score::RawLogit => logits[label],
+                Score::LogProbability => logits[label] - logits.iter().map(|logit| logit.exp()).sum::<f64>().ln(),
+            }
+        }
+    }
+
+    #[test]
+    fn scores_are_sums_over_images_of_squared_slopes() {
+        const STEP: f32 = 3e-3;
+        for score in [Score::LogProbability, Score::RawLogit] {
+            let ground = ground(score, LabelSource::True);
+            let scores = ground.scores(&Crew::new(2), 2);
+            for (at, tensor) in ground.tensors.iter().enumerate() {
+                let index = tensor.values.len() / 5;
+                let slope = |image| {
+                    (ground.value(image, at, index, STEP) - ground.value(image, at, index, -STEP))
+                        / f64::from(2.0 * STEP)
+                };
+                let expected: f64 = (0..ground.examples.len()).map(|image| slope(image).powi(2)).sum();
+                // Differences of f32 outputs over a step of 3e-3 are good to about 1e-3 of the largest slopes.
+                let error = (scores[at][index] - expected).abs();
+                assert!(
+                    error < 0.02 * expected + 1e-4,
+                    "`{}`: {} by slopes {expected}",
+                    tensor.name,
+                    scores[at][index]
+                );
+            }
+            // Nothing but rounding reaches the key biases, and that is why they are no candidates.
+            let qkv_bias = ground.tensors.iter().position(|tensor| tensor.name.ends_with("qkv.bias")).unwrap();
+            let sum = |range: Range<usize>| scores[qkv_bias][range].iter().sum::<f64>();
+            assert!(sum(8..16) < 1e-6 * (sum(0..8) + sum(16..24)), "{:?}", scores[qkv_bias]);
+        }
+    }
+
+    /// The square of a sum is not the sum of squares: a batch's gradient would be wrong.
+    #[test]
+    fn every_image_is_squared_on_its_own() {
+        let whole = ground(Score::LogProbability, LabelSource::True);
+        let scores = whole.scores(&Crew::new(1), 1);
+        let mut apart = vec![0.0; scores[0].len()];
+        for image in 0..whole.examples.len() {
+            let mut one = ground(Score::LogProbability, LabelSource::True);
+            let examples = Examples {
+                shape: [1, 4, 4],
+                pixels: whole.examples.image(image).to_vec(),
+                labels: vec![whole.examples.labels[image]],
+            };
+            one.examples = Arc::new(examples);
+            one.scores(&Crew::new(1), 1)[0].iter().zip(&mut apart).for_each(|(score, sum)| *sum += score);
+        }
+        assert_eq!(scores[0], apart);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let ground = ground(Score::LogProbability, LabelSource::Sampled);
+        let bits = |crew: &Crew| {
+            let scores = ground.scores(crew, 2);
+            scores.iter().flatten().map(|score| score.to_bits()).collect::<Vec<u64>>()
+        };
+        assert_eq!(bits(&Crew::new(1)), bits(&Crew::new(3)));
+    }
+
+    #[test]
+    fn labels_are_drawn_anew_for_each_round_and_each_seed() {
+        let scores = |seed, round| {
+            let mut ground = ground(Score::RawLogit, LabelSource::Sampled);
+            (ground.probe.seed, ground.probe.round) = (seed, round);
+            // A flat prediction, so that every label is likely.
+            ground.probe.head = DeviceHead::new(&[0.01, 0.02, 0.03].repeat(8), &[0.0; CLASSES], 8, &Device::flex());
+            ground.scores(&Crew::new(1), 1)
+        };
+        assert_eq!(scores(1, 0), scores(1, 0));
+        assert_ne!(scores(1, 0), scores(1, 1));
+        assert_ne!(scores(1, 0), scores(2, 0));
+    }
+
+    #[test]
+    fn a_stop_leaves_nothing() {
+        let ground = ground(Score::LogProbability, LabelSource::True);
+        let lengths: Vec<usize> = ground.tensors.iter().map(|tensor| tensor.values.len()).collect();
+        let mut looks = Vec::new();
+        let stopped = measure(&Crew::new(1), &ground.probe, &ground.examples, &lengths, 1, &mut |done| {
+            looks.push(done);
+            false
+        });
+        assert!(stopped.is_none());
+        assert_eq!(looks, [0]);
+    }
+
+    #[test]
+    fn probabilities_add_up_also_far_from_zero() {
+        let probabilities = softmax(&[1000.0, 1000.0, -1000.0]);
+        assert_eq!(probabilities, [0.5, 0.5, 0.0]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Comparing small checkpoints made here, and real pairs where they are.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use taskvec_bundle::{NamedTensor, StoredDtype, write_tensors as write};
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::random::Random;
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Files {
+        Files(tempfile::tempdir().unwrap())
+    }
+
+    fn checkpoint(&self, name: &str, tensors: &[(&str, StoredDtype, &[u64], Vec<u8>)]) -> Checkpoint {
+        let named: Vec<NamedTensor<'_>> = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| NamedTensor { name, dtype: *dtype, shape, bytes })
+            .collect();
+        let path: PathBuf = self.0.path().join(name);
+        write(&mut File::create(&path).unwrap(), &named).unwrap();
+        Checkpoint::open(&path).unwrap()
+    }
+}
+
+fn f32s(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn halves(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect()
+}
+
+const F32: StoredDtype = StoredDtype::F32;
+
+#[test]
+fn holds_the_changed_elements_only() {
+    let files = Files::new();
+    let base = files.checkpoint(
+        "base",
+        &[("a", F32, &[2, 2], f32s(&[1.0, 2.0, 0.0, 4.0])), ("b", StoredDtype::F16, &[2], halves(&[1.0, 2.0]))],
+    );
+    let tuned = files.checkpoint(
+        "tuned",
+        &[("a", F32, &[2, 2], f32s(&[1.0, 2.5, -0.0, 4.0])), ("b", StoredDtype::F16, &[2], halves(&[1.0, 2.0]))],
+    );
+    let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Rounded).unwrap();
+    assert_eq!(vector.tensors.len(), 1);
+    assert_eq!((vector.tensors[0].indices.as_slice(), vector.entry_count()), (&[1][..], 1));
+    assert_eq!(vector.tensors[0].deltas, Deltas::Numbers(vec![0.5]));
+    assert_eq!(comparison.whole.changed_count, 2, "a zero with another sign is changed, but its delta is 0");
+    let (vector, _) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    assert_eq!(vector.tensors[0].indices, [1, 2]);
+    assert_eq!(vector.tensors[0].deltas, Deltas::Distances(vec![1 << 21, -1]));
+    assert_eq!(vector.base, base.fingerprint().unwrap());
+}
+
+#[test]
+fn sixteen_bit_tensors_count_in_their_own_steps() {
+    let files = Files::new();
+    let bytes = |bits: [u16; 3]| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>();
+    let dtypes = [StoredDtype::F16, StoredDtype::Bf16];
+    for dtype in dtypes {
+        let base = files.checkpoint("base", &[("a", dtype, &[3], bytes([0x0000, 0x3C00, 0x8001]))]);
+        let tuned = files.checkpoint("tuned", &[("a", dtype, &[3], bytes([0x0002, 0x3BFF, 0x0001]))]);
+        let (vector, _) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+        assert_eq!(vector.tensors[0].deltas, Deltas::Distances(vec![2, -1, 3]), "{dtype:?}");
+    }
+}
+
+#[test]
+fn heads_are_not_compared() {
+    let files = Files::new();
+    let base = files.checkpoint("base", &[("a", F32, &[1], f32s(&[1.0]))]);
+    let tuned =
+        files.checkpoint("tuned", &[("a", F32, &[1], f32s(&[1.5])), ("heads.digits.weight", F32, &[1], f32s(&[9.0]))]);
+    let (vector, _) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    assert_eq!(vector.tensors.iter().map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn checkpoints_of_other_forms_are_refused_tensor_by_tensor() {
+    let files = Files::new();
+    let base = files.checkpoint("base", &[("a", F32, &[2, 1], f32s(&[1.0, 2.0])), ("b", F32, &[1], f32s(&[1.0]))]);
+    struct Case(&'static str, Vec<(&'static str, StoredDtype, &'static [u64], Vec<u8>)>, &'static str);
+    let b = || ("b", F32, &[1u64][..], f32s(&[1.0]));
+    let cases = [
+        Case(
+            "shape",
+            vec![("a", F32, &[1, 2], f32s(&[1.0, 2.0])), b()],
+            "tensor `a`: base has shape [2, 1], tuned has [1, 2]",
+        ),
+        Case(
+            "dtype",
+            vec![("a", StoredDtype::F16, &[2, 1], halves(&[1.0, 2.0])), b()],
+            "base has dtype F32, tuned has F16",
+        ),
+        Case("missing", vec![b()], "tensor `a` is in the base only"),
+        Case(
+            "more",
+            vec![("a", F32, &[2, 1], f32s(&[1.0, 2.0])), b(), ("c", F32, &[1], f32s(&[0.0]))],
+            "tensor `c` is in the tuned checkpoint only",
+        ),
+    ];
+    for Case(name, tensors, expected) in cases {
+        let tuned = files.checkpoint(name, &tensors);
+        let error = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{name}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(expected), "{name}: {cause}");
+    }
+}
+
+#[test]
+fn a_dtype_that_packs_do_not_know_is_named() {
+    let files = Files::new();
+    let tensors = || [("ids", StoredDtype::I64, &[1u64][..], vec![0; 8])];
+    let (base, tuned) = (files.checkpoint("base", &tensors()), files.checkpoint("tuned", &tensors()));
+    let error = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("`ids`") && error.to_string().contains("I64"), "{error}");
+}
+
+#[test]
+fn numbers_that_are_not_finite_pass_bit_by_bit_or_not_at_all() {
+    let files = Files::new();
+    let nan = f32::from_bits(0x7FC0_0001);
+    let base = files.checkpoint("base", &[("a", F32, &[3], f32s(&[1.0, nan, 2.0]))]);
+    let tuned = files.checkpoint("tuned", &[("a", F32, &[3], f32s(&[1.0, nan, f32::INFINITY]))]);
+    let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    assert_eq!(vector.tensors[0].indices, [2], "a NaN that stayed is no change");
+    assert!(
+        comparison.warnings().iter().any(|warning| warning.message.contains("1 tuned elements are NaN or infinite"))
+    );
+    let error = TaskVector::between(&base, &tuned, Exactness::Rounded).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("tensor `a`: the delta of element 2"), "{error}");
+}
+
+#[test]
+fn equal_checkpoints_are_remarked_upon() {
+    let files = Files::new();
+    let base = files.checkpoint("base", &[("a", F32, &[2, 2], f32s(&[1.0; 4]))]);
+    let (vector, comparison) = TaskVector::between(&base, &base, Exactness::Lossless).unwrap();
+    assert!(vector.tensors.is_empty());
+    let warnings = comparison.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].message.contains("are equal"), "{warnings:?}");
+}
+
+#[test]
+fn strangers_are_told_from_relatives_even_when_their_norms_agree() {
+    let files = Files::new();
+    let draw = |stream: &str| {
+        let mut random = Random::new(1, stream);
+        (0..4096).map(|_| random.normal() * 0.02).collect::<Vec<f32>>()
+    };
+    let ones = || ("norm.weight", F32, &[64u64][..], f32s(&[1.0; 64]));
+    let (one, other) = (draw("one"), draw("other"));
+    let moved: Vec<f32> = one.iter().zip(&draw("step")).map(|(weight, step)| weight + step).collect();
+    let checkpoint =
+        |name: &str, weight: &[f32]| files.checkpoint(name, &[("fc.weight", F32, &[64, 64], f32s(weight)), ones()]);
+    let base = checkpoint("base", &one);
+    let (_, relatives) = TaskVector::between(&base, &checkpoint("moved", &moved), Exactness::Rounded).unwrap();
+    assert_eq!(relatives.warnings(), []);
+    let (_, strangers) = TaskVector::between(&base, &checkpoint("other", &other), Exactness::Rounded).unwrap();
+    assert!(strangers.whole.is_related(), "the norm weights drown the verdict over everything");
+    assert!(strangers.warnings()[0].message.contains("unrelated"), "{:?}", strangers.warnings());
+}
+
+fn pair(folder: &std::path::Path, base: &str, tuned: &str) -> (Checkpoint, Checkpoint) {
+    let open = |name: &str| Checkpoint::open(&folder.join(name)).unwrap();
+    (open(base), open(tuned))
+}
+
+#[test]
+fn real_fine_tuned_pairs_pass_and_the_negative_control_is_warned_about() {
+    let Some(data) = crate::shared_data::folder() else { return };
+    let folder = data.join("pairs/waifu2x_upconv7_photo");
+    for noise in 0..4 {
+        let tuned = format!("noise{noise}_scale2.0x_model.safetensors");
+        let (base, tuned) = pair(&folder, "scale2.0x_model.safetensors", &tuned);
+        let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+        assert_eq!(comparison.warnings(), [], "noise {noise}: cosine {:.2}", comparison.judged().cosine());
+        assert_eq!(vector.entry_count(), comparison.whole.changed_count);
+    }
+    let folder = data.join("pairs/negative_control_rnnoise");
+    let (base, tuned) = pair(&folder, "marathon_prescription.safetensors", "beguiling_drafter.safetensors");
+    let (_, comparison) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    let warnings = comparison.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let message = &warnings[0].message;
+    assert!(message.contains("unrelated: weight cosine 0.00, norm of difference / norm of base 1.4"), "{message}");
+}

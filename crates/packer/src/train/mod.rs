@@ -1,0 +1,474 @@
+//! A training run, from a recipe to a folder of results.
+//!
+//! A run opens its data and its start (a base bundle or a fresh network), gives the base its fair chance with a head of
+//! class means, finds the mask if the method has one, trains, and writes what came out (`run_folder.rs` lists it).
+//!
+//! **Stopping.** The flag is looked at between steps. A stopped run leaves its state in `checkpoint/`; the same call again
+//! goes on from there and ends with the same bytes as a run that was never stopped, on any number of cores. A finished
+//! run is not done twice: the same call returns what was measured.
+
+mod progress;
+mod start;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use taskvec_bundle::{Head, TensorFile, digest_tensor};
+
+use crate::crew::Crew;
+use crate::error::{Error, Result};
+use crate::evaluate::{accuracy, class_means_head, features};
+use crate::examples::Examples;
+use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
+use crate::finetune::sparse::{Calibration, Ground};
+use crate::finetune::{HostHead, Schedule, Training, attention_only, dense};
+use crate::mask::{Mask, TensorMask};
+use crate::recipe::{HeadKind, Method, Recipe};
+use crate::run_folder::{
+    RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
+};
+use crate::task::Task;
+
+pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport};
+pub use progress::{Phase, Progress, StepReport};
+pub(crate) use start::{Start, read_network};
+
+/// Images that a mask is calibrated on, at most: as in the published code.
+pub const CALIBRATION_IMAGES_MAX: usize = 5000;
+/// Threads of a crew, at most: more shards than this do not exist.
+const THREADS_MAX: usize = 64;
+
+/// How a call of [`train`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// All results are in the run folder.
+    Finished(Box<Run>),
+    /// The stop flag was seen; the state is in the run folder.
+    Stopped {
+        /// Steps that were made.
+        step: u64,
+        /// Steps of the whole run.
+        total: u64,
+    },
+}
+
+/// What was measured in a run: the content of `run.json`. The same recipe on the same data and base gives the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Name in the recipe.
+    pub name: String,
+    /// Digest of the recipe.
+    pub recipe: String,
+    /// Digest of the data.
+    pub data: String,
+    /// Fingerprint of the base; none for a base from scratch.
+    pub base: Option<String>,
+    /// SHA-256 of `tuned.safetensors`.
+    pub tuned: String,
+    /// Which weights learned.
+    pub method: Method,
+    /// Seed of the recipe.
+    pub seed: u64,
+    /// What the classes are called.
+    pub classes: Vec<String>,
+    /// Training images, without those held out.
+    pub train_images: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// One for each pass over the training images.
+    pub epochs: Vec<EpochReport>,
+    /// The base with a head of class means; none for a base from scratch.
+    pub base_accuracy: Option<Accuracy>,
+    /// The result with its own head.
+    pub accuracy: Accuracy,
+    /// Which entries learned.
+    pub mask: MaskReport,
+    /// Bytes of the optimizer's moments.
+    pub optimizer_bytes: u64,
+}
+
+/// Shares of images that were recognized, 0 to 1; none where there are no images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Of the training images that were held out.
+    pub held_out: Option<f64>,
+    /// Of the test images.
+    pub test: Option<f64>,
+}
+
+/// One pass over the training images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// Steps made until its end.
+    pub step: u64,
+    /// Mean loss of its batches.
+    pub loss: f64,
+    /// Share recognized of its images, each before the step that it was part of.
+    pub accuracy: f64,
+    /// Share recognized of the images held out, at its end.
+    pub held_out_accuracy: Option<f64>,
+}
+
+/// Which entries learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MaskReport {
+    /// Entries in all tensors.
+    pub entries: u64,
+    /// Elements of the tensors that packs may edit.
+    pub elements: u64,
+    /// How the mask was found, for the methods that look for one.
+    pub calibration: Option<CalibrationReport>,
+    /// Tensor by tensor, in the network's order.
+    pub tensors: Vec<TensorReport>,
+}
+
+/// How much of a tensor learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorReport {
+    /// Its name.
+    pub name: String,
+    /// Its elements in the mask.
+    pub entries: u64,
+    /// Its elements.
+    pub elements: u64,
+}
+
+/// How long a run took: the content of `timing.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From the call to the end; only the last call of a run that was stopped.
+    pub seconds: f64,
+    /// Steps in that time.
+    pub steps: u64,
+    /// Mean time of a step, without what happens between epochs.
+    pub seconds_per_step: f64,
+}
+
+/// Does what `recipe` says and writes the results into `out_dir`, which is made if need be.
+///
+/// `stop` is looked at between steps; see the module's documentation.
+///
+/// # Errors
+/// `Usage` for an impossible recipe or data set and for dead weights; `Mismatch` for a folder that holds another run; `Io`,
+/// `Damaged`, `Unsupported`, `Limit` as its parts say.
+pub fn train(recipe: &Recipe, out_dir: &Path, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Ending> {
+    train_on(&Crew::for_this_machine(THREADS_MAX), recipe, out_dir, progress, stop)
+}
+
+pub(crate) fn train_on(
+    crew: &Crew,
+    recipe: &Recipe,
+    out_dir: &Path,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Ending> {
+    let began = Instant::now();
+    recipe.check()?;
+    fs::create_dir_all(out_dir).map_err(|cause| Error::io("create", out_dir, cause))?;
+    progress.phase(Phase::Opening, 1);
+    let device = Device::flex();
+    let start = Start::new(recipe, &device)?;
+    let task = Task::open(recipe, &start.preprocessing)?;
+    let identity = Identity {
+        recipe: recipe.digest().to_string(),
+        data: task.digest.to_string(),
+        base: start.fingerprint().map(|fingerprint| fingerprint.to_string()),
+    };
+    if let Some(run) = finished(&identity, out_dir)? {
+        return Ok(Ending::Finished(Box::new(run)));
+    }
+    let saved = Saved::read(out_dir, &identity)?;
+    let schedule = Schedule::new(recipe, task.train.len());
+    let journey = Journey { crew, recipe, out_dir, device, start, task, identity, schedule, stop, began };
+    journey.go(progress, saved)
+}
+
+/// What all parts of a run need.
+struct Journey<'a> {
+    crew: &'a Crew,
+    recipe: &'a Recipe,
+    out_dir: &'a Path,
+    device: Device,
+    start: Start,
+    task: Task,
+    identity: Identity,
+    schedule: Schedule,
+    stop: &'a AtomicBool,
+    began: Instant,
+}
+
+/// How the head begins, and what the base is worth with it.
+struct FirstHead {
+    head: HostHead,
+    base_accuracy: Option<Accuracy>,
+}
+
+/// The mask, and how it was found.
+struct Found {
+    mask: Mask,
+    calibration: Option<Calibration>,
+}
+
+impl Journey<'_> {
+    fn go(&self, progress: &mut dyn Progress, saved: Option<Saved>) -> Result<Ending> {
+        write_file(&self.out_dir.join(RECIPE_FILE), self.recipe.to_yaml()?.as_bytes())?;
+        let first = self.first_head(progress)?;
+        let Some(found) = self.find_mask(&first.head, saved.as_ref(), progress)? else { return Ok(self.stopped(0)) };
+        let learns = self.recipe.network.is_some() || self.recipe.head.kind == HeadKind::Trained;
+        let editable = self.start.editable();
+        let network = self.start.network.clone();
+        let mut training =
+            Training::begin(network, &editable, &found.mask, first.head.clone(), learns, self.recipe, &self.device)?;
+        let mut position = Position::default();
+        if let Some((at, saved)) = saved.as_ref().and_then(|saved| saved.position.clone().map(|at| (at, saved))) {
+            training.resume(at.step, saved.states())?;
+            position = at;
+        }
+        let first_step = position.step;
+        let seconds = self.learn(&mut training, &mut position, found.calibration.as_ref(), progress)?;
+        if position.step < self.schedule.total {
+            return Ok(self.stopped(position.step));
+        }
+        progress.phase(Phase::Finishing, 1);
+        let run = self.finish(&training, position, &first, &found)?;
+        let steps = run.steps - first_step;
+        let seconds_per_step = if steps > 0 { seconds / steps as f64 } else { 0.0 };
+        let timing = Timing { seconds: self.began.elapsed().as_secs_f64(), steps, seconds_per_step };
+        write_json(&self.out_dir.join(TIMING_FILE), &timing)?;
+        write_json(&self.out_dir.join(RUN_FILE), &run)?;
+        checkpoint::remove(self.out_dir)?;
+        Ok(Ending::Finished(Box::new(run)))
+    }
+
+    /// From scratch a drawn head; for a skill the class means of the base's features, with what that is worth.
+    fn first_head(&self, progress: &mut dyn Progress) -> Result<FirstHead> {
+        if self.recipe.network.is_some() {
+            let head = self.start.fresh_head(self.task.classes.len(), self.recipe.seed);
+            return Ok(FirstHead { head, base_accuracy: None });
+        }
+        progress.phase(Phase::MeasuringBase, 1);
+        let features = features(self.crew, &self.start.network, &self.task.train, &self.device);
+        let (width, classes) = (self.start.feature_width, &self.task.classes);
+        let temperature = self.recipe.head.temperature;
+        let head = class_means_head(&features, width, &self.task.train.labels, classes, temperature)?;
+        let base_accuracy = Some(self.judge(&self.start.network, &head)?);
+        let head = HostHead { weight: head.weight().to_vec(), bias: head.bias().to_vec(), feature_width: width };
+        Ok(FirstHead { head, base_accuracy })
+    }
+
+    /// The mask of the recipe's method; `None` when stopped.
+    fn find_mask(&self, head: &HostHead, saved: Option<&Saved>, progress: &mut dyn Progress) -> Result<Option<Found>> {
+        let editable = self.start.editable();
+        let shapes: Vec<_> = editable.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
+        let method = self.recipe.method;
+        match method {
+            Method::Dense => return Ok(Some(Found { mask: dense::mask(&shapes), calibration: None })),
+            Method::AttentionOnly => {
+                return Ok(Some(Found { mask: attention_only::mask(&shapes)?, calibration: None }));
+            }
+            Method::Talos | Method::MostSensitive | Method::RandomMask => {}
+        }
+        let ground = Ground {
+            network: &self.start.network,
+            tensors: &editable,
+            head: &head.to_device(&self.device),
+            examples: &self.calibration_images(),
+            recipe: &self.recipe.mask,
+            method,
+            seed: self.recipe.seed,
+            shards: self.recipe.shards as usize,
+        };
+        let mut calibration = match saved.and_then(|saved| saved.calibration.clone().map(|report| (report, saved))) {
+            Some((report, saved)) => Calibration::resume(&ground, report, |name| saved.open(name))?,
+            None => Calibration::begin(&ground)?,
+        };
+        let rounds = calibration.rounds_done() + calibration.rounds_left(&ground);
+        while calibration.rounds_left(&ground) > 0 {
+            let round = calibration.rounds_done() + 1;
+            progress.phase(Phase::Calibrating { round, rounds }, ground.examples.len() as u64);
+            let mut goes_on = |done: usize| {
+                progress.advance(done as u64);
+                !self.is_stopped()
+            };
+            if !calibration.round(self.crew, &ground, &mut goes_on)? {
+                return Ok(None);
+            }
+            self.save(Some(&calibration), None)?;
+        }
+        Ok(Some(Found { mask: calibration.mask(), calibration: Some(calibration) }))
+    }
+
+    /// The images held out, or the training images where none are; no more than [`CALIBRATION_IMAGES_MAX`].
+    fn calibration_images(&self) -> Arc<Examples> {
+        let images = if self.task.held_out.is_empty() { &self.task.train } else { &self.task.held_out };
+        if images.len() <= CALIBRATION_IMAGES_MAX {
+            return Arc::clone(images);
+        }
+        let mut fewer = (**images).clone();
+        fewer.truncate(CALIBRATION_IMAGES_MAX);
+        Arc::new(fewer)
+    }
+
+    /// Trains until the end or until stopped, and returns the seconds spent in steps.
+    fn learn(
+        &self,
+        training: &mut Training,
+        position: &mut Position,
+        calibration: Option<&Calibration>,
+        progress: &mut dyn Progress,
+    ) -> Result<f64> {
+        let (schedule, seed) = (self.schedule, self.recipe.seed);
+        progress.phase(Phase::Training, schedule.total);
+        let (mut seconds, mut seen) = (0.0, 0);
+        let mut order = (u64::MAX, Vec::new());
+        while position.step < schedule.total {
+            if self.is_stopped() {
+                self.save(calibration, Some((position, training)))?;
+                break;
+            }
+            let (epoch, place) = schedule.place(position.step);
+            if order.0 != epoch {
+                order = (epoch, schedule.order(seed, epoch));
+            }
+            let began = Instant::now();
+            let batch = &order.1[place * schedule.batch..(place + 1) * schedule.batch];
+            let outcome = training.advance(self.crew, &self.task.train, batch, self.recipe, schedule.total);
+            seconds += began.elapsed().as_secs_f64();
+            seen += outcome.count;
+            position.count(&outcome);
+            if !outcome.loss.is_finite() {
+                return Err(Error::damaged(format!("the loss of step {} is {}", position.step, outcome.loss))
+                    .with_help("lower `optimizer.learning_rate`, or set `optimizer.clip_norm`"));
+            }
+            progress.step(&StepReport {
+                step: position.step,
+                total: schedule.total,
+                loss: outcome.loss,
+                accuracy: outcome.correct as f64 / outcome.count as f64,
+                examples_per_second: seen as f64 / seconds,
+            });
+            if position.step.is_multiple_of(schedule.steps_per_epoch) || position.step == schedule.total {
+                let held_out = self.judge_on(training.network(), &self.head(training)?, &self.task.held_out)?;
+                progress.epoch(&position.end_epoch(held_out));
+            }
+            if position.step.is_multiple_of(self.recipe.checkpoint_steps) && position.step < schedule.total {
+                self.save(calibration, Some((position, training)))?;
+            }
+        }
+        Ok(seconds)
+    }
+
+    /// Writes the results, but for `run.json`, and says what was measured.
+    fn finish(&self, training: &Training, position: Position, first: &FirstHead, found: &Found) -> Result<Run> {
+        let bytes = self.start.tuned(training.learners())?;
+        // Judged is what was written, rounded to the file's dtype.
+        let file =
+            TensorFile::parse(&bytes).map_err(|cause| Error::from_bundle(cause, "read the tuned weights back"))?;
+        let network = self.start.with_tensors(&file, &bytes)?;
+        let head = self.head(training)?;
+        let accuracy = self.judge(&network, &head)?;
+        write_file(&self.out_dir.join(TUNED_FILE), &bytes)?;
+        write_head(self.out_dir, &head)?;
+        let moments = training.learners().iter().map(|learner| 2 * 4 * learner.moments.mean.len() as u64);
+        Ok(Run {
+            name: self.recipe.name.clone(),
+            recipe: self.identity.recipe.clone(),
+            data: self.identity.data.clone(),
+            base: self.identity.base.clone(),
+            tuned: digest_tensor(&bytes).to_string(),
+            method: self.recipe.method,
+            seed: self.recipe.seed,
+            classes: self.task.classes.clone(),
+            train_images: self.task.train.len() as u64,
+            steps: position.step,
+            epochs: position.epochs,
+            base_accuracy: first.base_accuracy,
+            accuracy,
+            mask: found.report(),
+            optimizer_bytes: moments.sum(),
+        })
+    }
+
+    fn head(&self, training: &Training) -> Result<Head> {
+        let head = training.head();
+        Head::new(self.task.classes.clone(), head.weight, head.bias, head.feature_width)
+            .map_err(|cause| Error::from_bundle(cause, "the head after training"))
+    }
+
+    fn judge(&self, network: &taskvec_networks::Network, head: &Head) -> Result<Accuracy> {
+        Ok(Accuracy {
+            held_out: self.judge_on(network, head, &self.task.held_out)?,
+            test: self.judge_on(network, head, &self.task.test)?,
+        })
+    }
+
+    fn judge_on(
+        &self,
+        network: &taskvec_networks::Network,
+        head: &Head,
+        examples: &Arc<Examples>,
+    ) -> Result<Option<f64>> {
+        accuracy(head, &features(self.crew, network, examples, &self.device), &examples.labels)
+    }
+
+    fn save(&self, calibration: Option<&Calibration>, training: Option<(&Position, &Training)>) -> Result<()> {
+        let saving = Saving {
+            identity: &self.identity,
+            calibration: calibration.map(|calibration| (&calibration.candidates, &calibration.report)),
+            training: training.map(|(position, training)| (position, training.learners())),
+        };
+        saving.write(self.out_dir)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn stopped(&self, step: u64) -> Ending {
+        Ending::Stopped { step, total: self.schedule.total }
+    }
+}
+
+impl Found {
+    fn report(&self) -> MaskReport {
+        let tensor = |tensor: &TensorMask| TensorReport {
+            name: tensor.name.clone(),
+            entries: tensor.entry_count(),
+            elements: tensor.element_count() as u64,
+        };
+        let tensors: Vec<TensorReport> = self.mask.tensors.iter().map(tensor).collect();
+        MaskReport {
+            entries: self.mask.entry_count(),
+            elements: tensors.iter().map(|tensor| tensor.elements).sum(),
+            calibration: self.calibration.as_ref().map(|calibration| calibration.report.clone()),
+            tensors,
+        }
+    }
+}
+
+/// What an earlier call of the same run measured.
+fn finished(identity: &Identity, out_dir: &Path) -> Result<Option<Run>> {
+    let path = out_dir.join(RUN_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let run: Run = read_json(&path)?;
+    let then = Identity { recipe: run.recipe.clone(), data: run.data.clone(), base: run.base.clone() };
+    match identity.first_difference(&then) {
+        None => Ok(Some(run)),
+        Some(what) => Err(Error::mismatch(format!(
+            "`{}` holds the finished run `{}` with another {what}",
+            out_dir.display(),
+            run.name
+        ))
+        .with_help("name another folder for this run, or remove that one")),
+    }
+}

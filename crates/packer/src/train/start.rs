@@ -1,0 +1,289 @@
+//! What a run starts from: a base bundle, or a fresh network.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use half::{bf16, f16};
+use taskvec_bundle::{Base, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile};
+use taskvec_networks::{Network, NetworkConfig, with_weights};
+use taskvec_pack::Fingerprint;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::finetune::leaves::{HostTensor, host_tensors};
+use crate::finetune::{HostHead, Learner};
+use crate::random::Random;
+use crate::recipe::{PixelRecipe, Recipe};
+use crate::run_folder::{f32_bytes, safetensors};
+
+/// Deviation of a fresh head's weights, as in the network.
+const FRESH_HEAD_DEVIATION: f32 = 0.02;
+
+/// A network before the first step.
+pub(crate) struct Start {
+    /// Plain.
+    pub(crate) network: Network,
+    /// Its numbers, all tensors in the network's order.
+    pub(crate) tensors: Vec<HostTensor>,
+    /// What it expects of an image.
+    pub(crate) preprocessing: Preprocessing,
+    /// Numbers per image that it gives.
+    pub(crate) feature_width: usize,
+    base: Option<BaseFile>,
+}
+
+/// A base's weights as they lie on disk.
+struct BaseFile {
+    description: Base,
+    file: TensorFile,
+    bytes: Vec<u8>,
+}
+
+impl Start {
+    /// What `recipe` starts from.
+    ///
+    /// # Errors
+    /// `Io`; `Damaged` when a bundle is not what it says; `Usage` for a network that cannot be.
+    pub(crate) fn new(recipe: &Recipe, device: &Device) -> Result<Start> {
+        match (recipe.base_path(), &recipe.network) {
+            (Some(folder), _) => Start::from_bundle(&folder, device),
+            (None, Some(config)) => Start::from_scratch(config, &recipe.pixels, recipe.seed, device),
+            (None, None) => Err(Error::usage("neither `base` nor `network` is given")),
+        }
+    }
+
+    /// The base in the bundle at `folder`, its weights compared with its description.
+    pub(crate) fn from_bundle(folder: &Path, device: &Device) -> Result<Start> {
+        let explain = |cause| Error::from_bundle(cause, format!("open base `{}`", folder.display()));
+        let description = Base::read(folder).map_err(explain)?;
+        let path = folder.join(MODEL_FILE);
+        let bytes = fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?;
+        let file = TensorFile::parse(&bytes).map_err(explain)?;
+        description.verify(&file, &bytes).map_err(explain)?;
+        let config = config_of(&description)?;
+        let network = read_network(&config, &file, &bytes, device)?;
+        let (preprocessing, feature_width) = (description.preprocessing().clone(), description.feature_width());
+        let base = Some(BaseFile { description, file, bytes });
+        Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base })
+    }
+
+    /// A fresh network.
+    fn from_scratch(config: &NetworkConfig, pixels: &PixelRecipe, seed: u64, device: &Device) -> Result<Start> {
+        let mut draw = |name: &str, shape: &[usize]| cut_normals(seed, name, shape.iter().product());
+        let network = Network::init(config, &mut draw, device).map_err(from_networks)?;
+        let preprocessing = Start::preprocessing_of(config, pixels)?;
+        let feature_width = config.feature_width();
+        Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base: None })
+    }
+
+    /// What a network from scratch expects of an image.
+    ///
+    /// # Errors
+    /// `Usage` when there is not one number for each channel, or one for all.
+    pub(crate) fn preprocessing_of(config: &NetworkConfig, pixels: &PixelRecipe) -> Result<Preprocessing> {
+        let [channels, height, width] = config.input_shape().map(|side| side as u32);
+        let wide = |numbers: &Vec<f32>| match numbers[..] {
+            [one] => vec![one; channels as usize],
+            _ => numbers.clone(),
+        };
+        let (mean, std) = (wide(&pixels.mean), wide(&pixels.std));
+        Preprocessing::new(channels, (height, width), Resize::Bilinear, mean, std)
+            .map_err(|cause| Error::from_bundle(cause, "`network` and `pixels`"))
+    }
+
+    /// What packs for the base are bound to; none from scratch.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.base.as_ref().map(|base| base.description.fingerprint())
+    }
+
+    /// The tensors that a run may change.
+    pub(crate) fn editable(&self) -> Vec<HostTensor> {
+        let is_editable = |name: &str| self.base.as_ref().is_none_or(|base| base.description.is_editable(name));
+        self.tensors.iter().filter(|tensor| is_editable(&tensor.name)).cloned().collect()
+    }
+
+    /// A head for a network from scratch.
+    pub(crate) fn fresh_head(&self, classes: usize, seed: u64) -> HostHead {
+        let mut weight = cut_normals(seed, "head.weight", classes * self.feature_width);
+        weight.iter_mut().for_each(|value| *value *= FRESH_HEAD_DEVIATION);
+        HostHead { weight, bias: vec![0.0; classes], feature_width: self.feature_width }
+    }
+
+    /// The same network with the numbers of another file.
+    ///
+    /// # Errors
+    /// As [`read_network`].
+    pub(crate) fn with_tensors(&self, file: &TensorFile, bytes: &[u8]) -> Result<Network> {
+        fill(self.network.clone(), file, bytes)
+    }
+
+    /// The weights after a run, as a safetensors file. For a skill that is the base's file, in which nothing but the
+    /// entries of the learners is written.
+    ///
+    /// # Errors
+    /// `Damaged` when an entry is not a finite number.
+    pub(crate) fn tuned(&self, learners: &[Learner]) -> Result<Vec<u8>> {
+        for learner in learners {
+            if learner.values.iter().any(|value| !value.is_finite()) {
+                return Err(Error::damaged(format!("training left numbers in `{}` that are not finite", learner.name))
+                    .with_help("lower `optimizer.learning_rate`, or set `optimizer.clip_norm`"));
+            }
+        }
+        match &self.base {
+            Some(base) => base.patched(learners),
+            None => self.whole(learners),
+        }
+    }
+
+    fn whole(&self, learners: &[Learner]) -> Result<Vec<u8>> {
+        let learned: HashMap<&str, &[f32]> =
+            learners.iter().map(|learner| (learner.name.as_str(), learner.values.as_slice())).collect();
+        let numbers = self.tensors.iter().map(|tensor| {
+            let values = learned.get(tensor.name.as_str()).copied().unwrap_or(&tensor.values);
+            (tensor, tensor.shape.iter().map(|side| *side as u64).collect::<Vec<u64>>(), f32_bytes(values))
+        });
+        let numbers: Vec<_> = numbers.collect();
+        let named = numbers.iter().map(|(tensor, shape, bytes)| NamedTensor {
+            name: &tensor.name,
+            dtype: StoredDtype::F32,
+            shape,
+            bytes,
+        });
+        safetensors(&named.collect::<Vec<_>>())
+    }
+}
+
+impl BaseFile {
+    fn patched(&self, learners: &[Learner]) -> Result<Vec<u8>> {
+        let mut bytes = self.bytes.clone();
+        for learner in learners {
+            let Some(tensor) = self.file.tensor(&learner.name) else { continue };
+            let explain = |cause| Error::from_bundle(cause, "write the tuned weights");
+            let into = tensor.bytes_mut(&mut bytes).map_err(explain)?;
+            let dtype = tensor.dtype();
+            learner.entries.for_each(learner.values.len(), |index| put(dtype, into, index, learner.values[index]));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The network in a safetensors file.
+///
+/// # Errors
+/// `Mismatch` when the file is another network's; `Unsupported` for a dtype that is no float.
+pub(crate) fn read_network(
+    config: &NetworkConfig,
+    file: &TensorFile,
+    bytes: &[u8],
+    device: &Device,
+) -> Result<Network> {
+    let mut zeros = |_: &str, shape: &[usize]| vec![0.0; shape.iter().product()];
+    fill(Network::init(config, &mut zeros, device).map_err(from_networks)?, file, bytes)
+}
+
+fn fill(network: Network, file: &TensorFile, bytes: &[u8]) -> Result<Network> {
+    let mut wrong = None;
+    let network = with_weights(network, |name| {
+        let tensor = file.tensor(name)?;
+        let shape: Vec<usize> = tensor.shape().iter().map(|side| *side as usize).collect();
+        let values = tensor.bytes(bytes).ok().and_then(|bytes| numbers(tensor.dtype(), bytes));
+        if values.is_none() {
+            wrong.get_or_insert_with(|| {
+                Error::unsupported(format!("tensor `{name}` has dtype {}, expected a float", tensor.dtype().name()))
+            });
+        }
+        Some(TensorData::new(values?, shape))
+    });
+    match wrong {
+        Some(error) => Err(error),
+        None => network.map_err(from_networks),
+    }
+}
+
+/// The network that a base describes.
+fn config_of(base: &Base) -> Result<NetworkConfig> {
+    serde_json::from_value(base.network().clone()).map_err(|cause| {
+        Error::unsupported(format!("base `{}` is of a network family that is not known here", base.name()))
+            .with_help("a newer taskvec may know it")
+            .caused_by(cause)
+    })
+}
+
+fn from_networks(cause: taskvec_networks::Error) -> Error {
+    let kind = match cause.kind() {
+        taskvec_networks::ErrorKind::Mismatch => ErrorKind::Mismatch,
+        taskvec_networks::ErrorKind::Limit => ErrorKind::Limit,
+        _ => ErrorKind::Usage,
+    };
+    let error = Error::new(kind, "build the network");
+    match cause.help() {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+    .caused_by(cause)
+}
+
+fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let halves = || bytes.as_chunks().0.iter().map(|half| u16::from_le_bytes(*half));
+    match dtype {
+        StoredDtype::F32 => Some(crate::run_folder::f32s(bytes)),
+        StoredDtype::F16 => Some(halves().map(|bits| f16::from_bits(bits).to_f32()).collect()),
+        StoredDtype::Bf16 => Some(halves().map(|bits| bf16::from_bits(bits).to_f32()).collect()),
+        _ => None,
+    }
+}
+
+/// Writes element `index` of a tensor, rounded to its dtype.
+fn put(dtype: StoredDtype, bytes: &mut [u8], index: usize, value: f32) {
+    let two = |bytes: &mut [u8], bits: u16| bytes[2 * index..2 * index + 2].copy_from_slice(&bits.to_le_bytes());
+    match dtype {
+        StoredDtype::F16 => two(bytes, f16::from_f32(value).to_bits()),
+        StoredDtype::Bf16 => two(bytes, bf16::from_f32(value).to_bits()),
+        _ => bytes[4 * index..4 * index + 4].copy_from_slice(&value.to_le_bytes()),
+    }
+}
+
+/// Normal numbers, those beyond two deviations drawn again. A stream for each name.
+fn cut_normals(seed: u64, name: &str, count: usize) -> Vec<f32> {
+    let mut random = Random::new(seed, &format!("init/{name}"));
+    let mut draw = || loop {
+        let normal = random.normal();
+        if normal.abs() <= 2.0 {
+            return normal;
+        }
+    };
+    (0..count).map(|_| draw()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_written_in_its_place_rounded_to_the_dtype() {
+        let cases = [
+            (StoredDtype::F32, 1.0f32 / 3.0, 1.0f32 / 3.0),
+            (StoredDtype::F16, 1.0 / 3.0, f16::from_f32(1.0 / 3.0).to_f32()),
+            (StoredDtype::Bf16, 1.0 / 3.0, bf16::from_f32(1.0 / 3.0).to_f32()),
+        ];
+        for (dtype, value, rounded) in cases {
+            let size = dtype.alignment_bytes() as usize;
+            let mut bytes = vec![0x7f; 4 * size];
+            put(dtype, &mut bytes, 2, value);
+            assert_eq!(numbers(dtype, &bytes).unwrap()[2], rounded, "{dtype:?}");
+            let others = bytes[..2 * size].iter().chain(&bytes[3 * size..]);
+            assert!(others.copied().all(|byte| byte == 0x7f), "{dtype:?}");
+        }
+        assert_eq!(numbers(StoredDtype::I32, &[0; 4]), None);
+    }
+
+    #[test]
+    fn drawn_weights_are_cut_off_and_follow_their_name() {
+        let draws = cut_normals(3, "w", 10_000);
+        assert!(draws.iter().all(|draw| draw.abs() <= 2.0));
+        assert!(draws.iter().any(|draw| draw.abs() > 1.9));
+        assert_eq!(draws[..100], cut_normals(3, "w", 100));
+        assert_ne!(draws[..100], cut_normals(3, "v", 100));
+    }
+}

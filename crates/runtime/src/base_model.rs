@@ -1,0 +1,203 @@
+//! A base model: its bundle mapped read-only, every tensor held against its digest.
+//!
+//! Opening reads every byte once, to digest it; afterwards only the pages that are used stay in memory, and they are
+//! the page cache's, shared with every other process on the same file. The file is opened once: the composed weights
+//! are a second mapping of that very file, whatever happens to its path in the meantime.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use taskvec_bundle::{Base, Head, Limits, MODEL_FILE, Preprocessing, TensorFile};
+use taskvec_pack::{Dtype, Fingerprint};
+
+use crate::error::{Error, ErrorKind, of_bundle};
+use crate::map::{PrivateMap, ReadOnlyMap};
+
+/// A base bundle, mapped and verified. Cheap to clone: clones share the mapping.
+///
+/// Having a `BaseModel` tells you: when it was opened, every tensor was the one that `base.json` lists, so that the
+/// fingerprint is that of the mapped bytes; editable tensors are f32, f16 or bf16 and lie at a multiple of their
+/// element's size. It tells you nothing about `graph.onnx`, which only ONNX Runtime reads.
+#[derive(Clone)]
+pub struct BaseModel {
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    folder: PathBuf,
+    file: File,
+    map: ReadOnlyMap,
+    described: Base,
+    tensors: Vec<BaseTensor>,
+    in_file_order: Vec<usize>,
+    heads: BTreeMap<String, Arc<Head>>,
+}
+
+/// A tensor of floats and where it lies. (Tensors of other types are verified, and used by nobody here.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseTensor {
+    /// Its name in the safetensors file.
+    pub name: String,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Its dimensions, row-major; empty for a single number.
+    pub shape: Vec<u64>,
+    /// Its bytes, counted from the start of the file.
+    pub place: Range<usize>,
+    /// Whether packs may edit it.
+    pub editable: bool,
+}
+
+impl BaseModel {
+    /// Opens the bundle in `folder` and verifies every tensor.
+    ///
+    /// The files must stay as they are while the base is open: install bundles by renaming, never edit them in place.
+    ///
+    /// # Errors
+    /// `Io` when a file cannot be read; `Damaged` when the files and `base.json` disagree; `Unsupported` for a newer
+    /// version, or an editable tensor that does not lie at a multiple of its element's size.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_within(folder, &Limits::default())
+    }
+
+    /// As [`BaseModel::open`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`BaseModel::open`]; `Limit` when a header is longer than allowed.
+    pub fn open_within(folder: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        let folder = folder.as_ref().to_owned();
+        let attempt = |cause: Error| cause.while_doing(format!("open base `{}`", folder.display()));
+        let described = Base::read_within(&folder, limits).map_err(of_bundle).map_err(attempt)?;
+        let (file, map) = map_file(&folder.join(MODEL_FILE)).map_err(attempt)?;
+        let header = TensorFile::parse_within(map.bytes(), limits).map_err(of_bundle).map_err(attempt)?;
+        described.verify(&header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
+        let tensors = tensors_of(&described, &header).map_err(attempt)?;
+        let mut in_file_order: Vec<usize> = (0..tensors.len()).collect();
+        in_file_order.sort_by_key(|&tensor| tensors[tensor].place.start);
+        let mut heads = BTreeMap::new();
+        for entry in described.heads() {
+            let head = described.head(&entry.name, &header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
+            heads.insert(entry.name.clone(), Arc::new(head));
+        }
+        Ok(Self { inside: Arc::new(Inside { folder, file, map, described, tensors, in_file_order, heads }) })
+    }
+
+    /// The folder it was opened from.
+    pub fn folder(&self) -> &Path {
+        &self.inside.folder
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &str {
+        self.inside.described.name()
+    }
+
+    /// What packs are bound to.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.inside.described.fingerprint()
+    }
+
+    /// Everything that `base.json` says.
+    pub fn described(&self) -> &Base {
+        &self.inside.described
+    }
+
+    /// Family and hyper-parameters of the network, as `base.json` has them.
+    pub fn network(&self) -> &Value {
+        self.inside.described.network()
+    }
+
+    /// What is done to a picture before the network sees it.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        self.inside.described.preprocessing()
+    }
+
+    /// How many features the network computes for one input.
+    pub fn feature_width(&self) -> usize {
+        self.inside.described.feature_width()
+    }
+
+    /// Channels, height and width of one input.
+    pub fn image_shape(&self) -> [usize; 3] {
+        let preprocessing = self.preprocessing();
+        // Each is at most 4096.
+        [preprocessing.channels(), preprocessing.height(), preprocessing.width()].map(|side| side as usize)
+    }
+
+    /// The base's own head of this name.
+    pub fn head(&self, name: &str) -> Option<&Head> {
+        self.inside.heads.get(name).map(|head| &**head)
+    }
+
+    /// The tensors of floats, in byte order of their names.
+    pub fn tensors(&self) -> &[BaseTensor] {
+        &self.inside.tensors
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&BaseTensor> {
+        Some(&self.tensors()[self.tensor_number(name)?])
+    }
+
+    /// The whole `model.safetensors`, read-only.
+    pub fn bytes(&self) -> &[u8] {
+        self.inside.map.bytes()
+    }
+
+    /// Its place in [`BaseModel::tensors`].
+    pub(crate) fn tensor_number(&self, name: &str) -> Option<usize> {
+        self.tensors().binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()
+    }
+
+    /// Numbers of the tensors by where they lie.
+    pub(crate) fn in_file_order(&self) -> &[usize] {
+        &self.inside.in_file_order
+    }
+
+    pub(crate) fn shared_head(&self, name: &str) -> Option<Arc<Head>> {
+        self.inside.heads.get(name).cloned()
+    }
+
+    #[cfg(feature = "ort")]
+    pub(crate) fn graph_path(&self) -> PathBuf {
+        self.inside.folder.join(taskvec_bundle::GRAPH_FILE)
+    }
+
+    /// A second mapping of the same file, private and writable.
+    pub(crate) fn map_privately(&self) -> Result<PrivateMap, Error> {
+        PrivateMap::of(&self.inside.file, self.bytes().len())
+            .map_err(|cause| Error::io("map", &self.inside.folder.join(MODEL_FILE), cause))
+    }
+}
+
+fn map_file(path: &Path) -> Result<(File, ReadOnlyMap), Error> {
+    let file = File::open(path).map_err(|cause| Error::io("open", path, cause))?;
+    let size_bytes = file.metadata().map_err(|cause| Error::io("read the size of", path, cause))?.len();
+    let length = usize::try_from(size_bytes).map_err(|_| {
+        let clause = format!("`{}` has {size_bytes} bytes, more than this machine can address", path.display());
+        Error::new(ErrorKind::Limit, clause)
+    })?;
+    let map = ReadOnlyMap::of(&file, length).map_err(|cause| Error::io("map", path, cause))?;
+    Ok((file, map))
+}
+
+fn tensors_of(described: &Base, header: &TensorFile) -> Result<Vec<BaseTensor>, Error> {
+    let mut tensors = Vec::with_capacity(header.tensors().len());
+    for tensor in header.tensors() {
+        let Some(dtype) = tensor.dtype().editable() else { continue };
+        let editable = described.is_editable(tensor.name());
+        if editable && !tensor.is_aligned() {
+            let (name, offset, size) = (tensor.name(), tensor.range().start, dtype.size_bytes());
+            let clause = format!("tensor `{name}`: starts at byte {offset}, expected a multiple of {size}");
+            return Err(Error::new(ErrorKind::Unsupported, clause)
+                .with_help("write the safetensors file again with its tensors aligned, as all current writers do"));
+        }
+        let (name, shape, place) = (tensor.name().to_owned(), tensor.shape().to_vec(), tensor.range());
+        tensors.push(BaseTensor { name, dtype, shape, place, editable });
+    }
+    Ok(tensors)
+}

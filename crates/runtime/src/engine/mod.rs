@@ -1,0 +1,120 @@
+//! What a session asks of an inference library, and which library it asks.
+//!
+//! An engine turns pixels into features with the weights of the composed mapping, and nothing else: heads, probes and
+//! compositions are the session's, in the same code for every engine. An engine is told when weights are about to
+//! change, so that one that keeps references or copies can drop them.
+
+#[cfg(feature = "burn")]
+mod burn;
+#[cfg(feature = "ort")]
+mod library;
+#[cfg(feature = "ort")]
+mod ort;
+
+use std::path::PathBuf;
+
+pub use taskvec_pack::EngineKind;
+
+use crate::base_model::BaseModel;
+use crate::error::{Error, ErrorKind};
+use crate::weights::Weights;
+
+/// An inference library over the composed weights of one session.
+pub trait Engine: Send {
+    /// Which library this is: a pack states its probes' tolerance for each kind.
+    fn kind(&self) -> EngineKind;
+
+    /// The library, its version and its settings, for people: `ONNX Runtime 1.32.0, 2 threads, /opt/...`.
+    fn describe(&self) -> String;
+
+    /// The network's answer with `weights` as they are now; nobody changes them during the call.
+    ///
+    /// # Shapes
+    /// `pixels`: `[batch, channels, height, width]`, row-major; returns `[batch, feature_width]`, row-major. The
+    /// session has checked the length of `pixels` and checks the length of the answer.
+    ///
+    /// # Errors
+    /// `Unsupported` or `Damaged`, when the library refuses.
+    fn features(&mut self, weights: &Weights, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error>;
+
+    /// The weights are about to change: whatever was derived from them, [`crate::WeightsReader`]s above all, has to be
+    /// dropped now and made again at the next call of [`Engine::features`].
+    fn forget_weights(&mut self) {}
+}
+
+/// Which engine a session opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineChoice {
+    /// ONNX Runtime where its library is found and accepts the base, else burn; [`Engine::describe`] then says why.
+    Auto(OrtSettings),
+    /// ONNX Runtime: editable tensors are graph inputs bound once over the composed mapping, the others are prepacked.
+    Ort(OrtSettings),
+    /// burn on the CPU: pure Rust, always there.
+    Burn,
+}
+
+impl Default for EngineChoice {
+    fn default() -> Self {
+        Self::Auto(OrtSettings::default())
+    }
+}
+
+/// How ONNX Runtime is found and run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrtSettings {
+    /// The library itself. Default: none; then the variable `ORT_DYLIB_PATH`, the folder of the executable and Python
+    /// environments are looked at, in this order.
+    pub library: Option<PathBuf>,
+    /// Python environments to look at before `VIRTUAL_ENV` and the system's, each the folder that holds `lib`. Default:
+    /// none.
+    pub python_environments: Vec<PathBuf>,
+    /// Threads of one inference, at least 1. The same number gives the same bits on the same machine. Default: 1.
+    pub threads: usize,
+}
+
+impl Default for OrtSettings {
+    fn default() -> Self {
+        Self { library: None, python_environments: Vec::new(), threads: 1 }
+    }
+}
+
+/// Opens the chosen engine over `weights`.
+pub(crate) fn open(choice: &EngineChoice, base: &BaseModel, weights: &Weights) -> Result<Box<dyn Engine>, Error> {
+    match choice {
+        EngineChoice::Ort(settings) => open_ort(settings, base, weights),
+        EngineChoice::Burn => open_burn(base, weights, None),
+        EngineChoice::Auto(settings) => match open_ort(settings, base, weights) {
+            Err(cause) if cause.kind() == ErrorKind::Unsupported => {
+                open_burn(base, weights, Some(&cause)).map_err(|_| cause)
+            }
+            opened_or_wrong => opened_or_wrong,
+        },
+    }
+}
+
+#[cfg(feature = "ort")]
+fn open_ort(settings: &OrtSettings, base: &BaseModel, weights: &Weights) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(ort::OrtEngine::open(settings, base, weights)?))
+}
+
+#[cfg(not(feature = "ort"))]
+fn open_ort(_settings: &OrtSettings, _base: &BaseModel, _weights: &Weights) -> Result<Box<dyn Engine>, Error> {
+    Err(not_built("ONNX Runtime", "ort"))
+}
+
+#[cfg(feature = "burn")]
+fn open_burn(base: &BaseModel, weights: &Weights, in_place_of: Option<&Error>) -> Result<Box<dyn Engine>, Error> {
+    Ok(Box::new(burn::BurnEngine::open(base, weights, in_place_of)?))
+}
+
+#[cfg(not(feature = "burn"))]
+fn open_burn(_base: &BaseModel, _weights: &Weights, _in_place_of: Option<&Error>) -> Result<Box<dyn Engine>, Error> {
+    Err(not_built("burn", "burn"))
+}
+
+#[cfg(not(all(feature = "burn", feature = "ort")))]
+fn not_built(engine: &str, feature: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("this program was built without the engine {engine}"))
+        .with_help(format!("build it with the feature `{feature}`, or choose another engine"))
+}

@@ -1,0 +1,69 @@
+//! Skills on a device: a base model mapped once, packs attached, detached, swapped and weighed between two inferences.
+//!
+//! It is no trainer and no file format: packs come from the packer, and their bytes are read by `taskvec-pack`. It
+//! keeps no list of what is installed, fetches nothing and trusts no signature; it says what a pack is and whether it
+//! works here.
+//!
+//! ```no_run
+//! use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, PackLimits, Session, Skill};
+//!
+//! # fn main() -> Result<(), taskvec_runtime::Error> {
+//! let base = BaseModel::open("models/handwriting")?;
+//! let session = Session::open(&base, &EngineChoice::default())?;
+//!
+//! let digits = Skill::open("digits.tvp", &PackLimits::default())?;
+//! let change = session.attach(&digits, digits.recommended_alpha())?;
+//! println!("{} pages touched in {:.1} ms", change.touched_pages, change.weights_ms);
+//!
+//! let pixels = vec![0.0; 28 * 28];
+//! let answer = session.infer(&pixels, 1, &HeadChoice::Only)?;
+//! println!("{:?}", answer.classes().next());
+//!
+//! session.detach(&digits.digest())?;
+//! assert!(session.look_at_weights(|weights| weights.bytes() == base.bytes())?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Principles:
+//!
+//! 1. The weights in force are a pure function of the base and of the set of (skill, alpha). Nothing is ever
+//!    subtracted: what goes is restored from the base, what stays is applied again, in one order.
+//! 2. The base is never written: its mapping cannot be.
+//! 3. A change is whole or did not happen: checked, applied, proved on this device, or taken back.
+//! 4. An inference sees one composition, and its answer names it.
+//! 5. What costs memory is what a composition touches: pages that no skill writes are shared.
+#![deny(unsafe_code)]
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "the runtime uses little-endian weights in place; a big-endian machine would need a copy of all of them"
+);
+
+mod answer;
+mod base_model;
+mod composition;
+mod engine;
+mod error;
+#[expect(unsafe_code, reason = "memory maps: the one file with unsafe for them")]
+mod map;
+mod pages;
+mod probe;
+mod session;
+mod skill;
+mod turn;
+mod weights;
+
+pub use taskvec_bundle::{Head, Limits as BundleLimits, Preprocessing};
+pub use taskvec_pack::{Digest, Fingerprint, Limits as PackLimits};
+
+pub use answer::{HeadChoice, Logits};
+pub use base_model::{BaseModel, BaseTensor};
+pub use composition::{Composition, CompositionLimits, SkillInForce};
+pub use engine::{Engine, EngineChoice, EngineKind, OrtSettings};
+pub use error::{Error, ErrorKind};
+pub use map::WeightsReader;
+pub use probe::{NoProbes, Proof};
+pub use session::{Change, Session};
+pub use skill::Skill;
+pub use weights::Weights;

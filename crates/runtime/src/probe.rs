@@ -1,0 +1,216 @@
+//! The proof that a composition works on this device, with this engine, on these weights.
+//!
+//! It is given after every change, before the change counts; if it fails, the session goes back to what was in force.
+//!
+//! Which proof is given when stands at [`Proof`]. With several skills it is no more than that they are felt and finite:
+//! a pack's maker has seen its answers with the pack alone, and nobody has seen this mix. What a mix is worth is for
+//! whoever composes it to measure, beforehand.
+
+use serde::Serialize;
+use taskvec_pack::{ProbeInput, Probes};
+
+use crate::base_model::BaseModel;
+use crate::composition::{Placed, Skills};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::skill::Skill;
+use crate::weights::Weights;
+
+/// Inputs given to the engine at once: bounds the memory that a pack with many probes can claim.
+const PROBES_AT_ONCE: u32 = 16;
+
+/// What was proved about a composition before it came into force.
+///
+/// | in force | what is proved |
+/// |---|---|
+/// | nothing | [`Proof::Base`]: every touched byte has been made the base's again |
+/// | one skill, at its recommended alpha, with probes and a tolerance for this engine | [`Proof::Probes`] |
+/// | anything else | [`Proof::Felt`] |
+///
+/// And in every row: each skill that has entries and an alpha other than 0 changes at least one bit of the weights when
+/// it is applied in its turn. A swap without any effect is an error, never silence.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Proof {
+    /// No skill is in force: the weights are the base's.
+    Base,
+    /// Each probe's logits (features, if the pack has no head) are as the maker of the one skill saw them.
+    Probes {
+        /// How many probes passed: all of them.
+        count: u32,
+        /// Largest difference from an expected number.
+        difference_max: f32,
+        /// What the pack allows on this engine.
+        tolerance: f32,
+    },
+    /// The features are finite, of the first probe of each skill that has probes, or of a gray image if none has.
+    Felt {
+        /// Why the probes could not be used.
+        because: NoProbes,
+        /// Inputs whose features were looked at.
+        inputs: u32,
+    },
+}
+
+/// Why a composition was not held against probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoProbes {
+    /// Probes hold for a skill alone.
+    SeveralSkills,
+    /// Probes hold at the recommended alpha.
+    OtherAlpha,
+    /// The pack has none.
+    NoneInPack,
+    /// The pack has no tolerance for this engine, and none for engines that it does not know.
+    NoneForEngine,
+}
+
+/// Proves `skills`, which `weights` hold already, on `engine`.
+///
+/// # Errors
+/// `Mismatch` when a skill is not felt or an answer is not the expected one; what the engine says otherwise.
+pub(crate) fn prove(engine: &mut dyn Engine, weights: &Weights, skills: &Skills) -> Result<Proof, Error> {
+    if let Some(unfelt) = skills.iter().find(|placed| !is_felt(placed)) {
+        let (name, alpha) = (unfelt.skill.name(), unfelt.alpha);
+        let clause = format!("skill `{name}` at alpha {alpha} changes no weight, expected at least one");
+        return Err(Error::new(ErrorKind::Mismatch, clause)
+            .with_help("use a larger alpha, or 0 to have its head alone; a pack of zeros has no effect at any alpha"));
+    }
+    let mut all = skills.iter();
+    let because = match (all.next(), all.next()) {
+        (None, _) => return Ok(Proof::Base),
+        (Some(_), Some(_)) => NoProbes::SeveralSkills,
+        (Some(only), None) => match usable_probes(only, &*engine) {
+            Ok((probes, tolerance)) => return hold(engine, weights, &only.skill, &probes, tolerance),
+            Err(because) => because,
+        },
+    };
+    let inputs = inputs_of(skills, weights.base());
+    let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+    for pixels in inputs {
+        let features = features(engine, weights, &pixels, 1)?;
+        if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
+            let clause = format!("a feature is {wrong} with these skills in force, expected a finite number");
+            return Err(Error::new(ErrorKind::Mismatch, clause).with_help("use smaller alphas"));
+        }
+    }
+    Ok(Proof::Felt { because, inputs: count })
+}
+
+/// What the engine gives for `pixels`, as many numbers as it should.
+pub(crate) fn features(
+    engine: &mut dyn Engine,
+    weights: &Weights,
+    pixels: &[f32],
+    batch: usize,
+) -> Result<Vec<f32>, Error> {
+    let features = engine.features(weights, pixels, batch)?;
+    let expected = weights.base().feature_width().saturating_mul(batch);
+    if features.len() != expected {
+        let clause = format!("the engine gave {} features for {batch} inputs, expected {expected}", features.len());
+        return Err(Error::new(ErrorKind::Mismatch, clause).with_help("the bundle's parts do not fit: copy it again"));
+    }
+    Ok(features)
+}
+
+fn is_felt(placed: &Placed) -> bool {
+    placed.alpha == 0.0 || placed.places.is_empty() || !placed.felt.is_empty()
+}
+
+fn usable_probes<'a>(only: &'a Placed, engine: &dyn Engine) -> Result<(Probes<'a>, f32), NoProbes> {
+    let probes = only.skill.pack().probes().ok_or(NoProbes::NoneInPack)?;
+    if only.alpha != only.skill.recommended_alpha() {
+        return Err(NoProbes::OtherAlpha);
+    }
+    let tolerance = probes.tolerance(engine.kind()).ok_or(NoProbes::NoneForEngine)?;
+    Ok((probes, tolerance))
+}
+
+/// Holds every probe of `skill` against what the engine answers now.
+fn hold(
+    engine: &mut dyn Engine,
+    weights: &Weights,
+    skill: &Skill,
+    probes: &Probes<'_>,
+    tolerance: f32,
+) -> Result<Proof, Error> {
+    let mut difference_max = 0.0f32;
+    let mut first = 0;
+    while first < probes.count {
+        let last = probes.count.min(first + PROBES_AT_ONCE);
+        let pixels: Vec<f32> = (first..last)
+            .filter_map(|index| probes.probe(index))
+            .flat_map(|probe| pixels_of(skill, probe.input))
+            .collect();
+        let features = features(engine, weights, &pixels, (last - first) as usize)?;
+        let found = match skill.head() {
+            Some(head) => head.logits(&features).map_err(crate::error::of_bundle)?,
+            None => features,
+        };
+        let expected = (first..last).filter_map(|index| probes.probe(index)).flat_map(|probe| probe.output);
+        for (at, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+            let difference = (found - expected).abs();
+            if difference.is_nan() || difference > tolerance {
+                let at = u32::try_from(at).unwrap_or(u32::MAX);
+                let (probe, number) = (first + at / probes.output_len, at % probes.output_len);
+                return Err(failed(&*engine, skill, probe, number, expected, found, tolerance));
+            }
+            difference_max = difference_max.max(difference);
+        }
+        first = last;
+    }
+    Ok(Proof::Probes { count: probes.count, difference_max, tolerance })
+}
+
+fn failed(
+    engine: &dyn Engine,
+    skill: &Skill,
+    probe: u32,
+    number: u32,
+    expected: f32,
+    found: f32,
+    tolerance: f32,
+) -> Error {
+    let what = if skill.head().is_some() { "logit" } else { "feature" };
+    let clause = format!(
+        "skill `{}`, probe {probe}: {what} {number} is {found}, expected {expected} within {tolerance} on {}",
+        skill.name(),
+        engine.describe()
+    );
+    Error::new(ErrorKind::Mismatch, clause)
+        .with_help("the composition from before is in force; fetch the pack again, or use another engine")
+}
+
+/// One input for each skill that has probes, or a gray image if none has.
+fn inputs_of(skills: &Skills, base: &BaseModel) -> Vec<Vec<f32>> {
+    let first = |placed: &Placed| {
+        let probe = placed.skill.pack().probes()?.probe(0)?;
+        Some(pixels_of(&placed.skill, probe.input))
+    };
+    let mut inputs: Vec<_> = skills.iter().filter_map(first).collect();
+    if inputs.is_empty() {
+        inputs.push(vec![0.0; base.preprocessing().pixels_len()]);
+    }
+    inputs
+}
+
+/// The input as the network is given it.
+fn pixels_of(skill: &Skill, input: ProbeInput<'_>) -> Vec<f32> {
+    match (input, skill.preprocessing()) {
+        (ProbeInput::F32(numbers), _) => numbers.collect(),
+        (ProbeInput::U8(bytes), Some(preprocessing)) => {
+            let plane = preprocessing.height() as usize * preprocessing.width() as usize;
+            let channels = preprocessing.mean().iter().zip(preprocessing.std());
+            let planes = bytes.chunks(plane.max(1)).zip(channels);
+            // `FORMAT.md`, 7.2: each operation in f32, in this order.
+            planes
+                .flat_map(|(plane, (mean, std))| plane.iter().map(move |&x| (f32::from(x) / 255.0 - mean) / std))
+                .collect()
+        }
+        // The pack's reader refuses bytes without preprocessing.
+        (ProbeInput::U8(_), None) => Vec::new(),
+    }
+}

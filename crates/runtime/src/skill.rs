@@ -1,0 +1,201 @@
+//! A skill: a pack whose bytes have been checked once, and what it takes to be put on a base.
+//!
+//! Opening reads and checks the whole pack; attaching then only decodes it. A skill is cheap to clone: clones share the
+//! bytes. Whether it belongs to a given base is another question, answered by [`Skill::places`] before anything
+//! changes.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use taskvec_bundle::{Head, Preprocessing};
+use taskvec_pack::{Digest, Limits, Pack};
+
+use crate::base_model::BaseModel;
+use crate::error::{Error, ErrorKind, of_bundle, of_pack};
+use crate::map::{HeldPack, PackBytes, ReadOnlyMap};
+
+/// A pack, opened on a device.
+///
+/// Having a `Skill` tells you: its bytes are a pack whose every checksum, index and number has been checked. It does
+/// not tell you who made it, nor that it fits your base.
+#[derive(Clone)]
+pub struct Skill {
+    inside: Arc<Inside>,
+}
+
+struct Inside {
+    held: HeldPack,
+    digest: Digest,
+    name: String,
+    head: Option<Arc<Head>>,
+    preprocessing: Option<Preprocessing>,
+}
+
+impl Skill {
+    /// Maps the pack at `path` read-only and checks it.
+    ///
+    /// The file must stay as it is while the skill lives: install packs by renaming, never edit them in place.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be opened; `Damaged`, `Unsupported` or `Limit` as the pack's reader says.
+    pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let attempt = || format!("open pack `{}`", path.display());
+        let file = File::open(path).map_err(|cause| Error::io("open", path, cause))?;
+        let size_bytes = file.metadata().map_err(|cause| Error::io("read the size of", path, cause))?.len();
+        let too_large = || {
+            let clause = format!("it has {size_bytes} bytes, more than the limit of {}", limits.max_file_bytes);
+            Error::new(ErrorKind::Limit, clause).while_doing(attempt())
+        };
+        if size_bytes > limits.max_file_bytes {
+            return Err(too_large());
+        }
+        let length = usize::try_from(size_bytes).map_err(|_| too_large())?;
+        let map = ReadOnlyMap::of(&file, length).map_err(|cause| Error::io("map", path, cause))?;
+        Self::of(PackBytes::Mapped(map), limits).map_err(|cause| cause.while_doing(attempt()))
+    }
+
+    /// Checks a pack in memory.
+    ///
+    /// # Errors
+    /// `Damaged`, `Unsupported` or `Limit` as the pack's reader says.
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, limits: &Limits) -> Result<Self, Error> {
+        Self::of(PackBytes::Owned(bytes.into()), limits)
+    }
+
+    fn of(bytes: PackBytes, limits: &Limits) -> Result<Self, Error> {
+        let held = HeldPack::read(bytes, limits).map_err(of_pack)?;
+        let pack = held.pack();
+        let (digest, name) = (pack.digest(), pack.manifest().name.to_owned());
+        let head = head_of(pack)?.map(Arc::new);
+        let preprocessing = preprocessing_of(pack)?;
+        Ok(Self { inside: Arc::new(Inside { held, digest, name, head, preprocessing }) })
+    }
+
+    /// Everything the pack says.
+    pub fn pack(&self) -> &Pack<'_> {
+        self.inside.held.pack()
+    }
+
+    /// The pack's digest: the identity of the skill, and its place in a composition.
+    pub fn digest(&self) -> Digest {
+        self.inside.digest
+    }
+
+    /// The name its maker gave it, for people; two skills may have the same.
+    pub fn name(&self) -> &str {
+        &self.inside.name
+    }
+
+    /// The alpha its maker recommends, at which its probes hold.
+    pub fn recommended_alpha(&self) -> f32 {
+        self.pack().manifest().alpha
+    }
+
+    /// Its output layer, if it brings one.
+    pub fn head(&self) -> Option<&Head> {
+        self.inside.head.as_deref()
+    }
+
+    /// How its inputs were made, if it says so.
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        self.inside.preprocessing.as_ref()
+    }
+
+    pub(crate) fn shared_head(&self) -> Option<Arc<Head>> {
+        self.inside.head.clone()
+    }
+
+    /// For each tensor of the pack, in the pack's order, its number in `base`.
+    ///
+    /// # Errors
+    /// `Mismatch` when the pack was made for another base, or disagrees with this one about a tensor, the image or the
+    /// width of the features; `Usage` when it changes a tensor that the base does not allow to be edited.
+    pub(crate) fn places(&self, base: &BaseModel) -> Result<Vec<usize>, Error> {
+        let (found, expected) = (base.fingerprint(), self.pack().manifest().base);
+        if found != expected {
+            return Err(Error::new(
+                ErrorKind::Mismatch,
+                format!("it was made for base {expected}, and this is {found}"),
+            )
+            .with_help(format!("fetch the pack made for `{}`, or open the base that it names", base.name())));
+        }
+        self.check_interface(base)?;
+        let mut places = Vec::with_capacity(self.pack().tensors().len());
+        for entry in self.pack().tensors() {
+            let name = entry.name();
+            let Some(place) = base.tensor_number(name) else {
+                return Err(Error::new(
+                    ErrorKind::Mismatch,
+                    format!("tensor `{name}`: the base has none of that name"),
+                ));
+            };
+            let tensor = &base.tensors()[place];
+            if entry.dtype() != tensor.dtype || !entry.shape().eq(tensor.shape.iter().copied()) {
+                let shape: Vec<u64> = entry.shape().collect();
+                let clause = format!(
+                    "tensor `{name}`: base has {} {:?}, pack expects {} {shape:?}",
+                    tensor.dtype,
+                    tensor.shape,
+                    entry.dtype()
+                );
+                return Err(Error::new(ErrorKind::Mismatch, clause));
+            }
+            if !tensor.editable {
+                let clause = format!("tensor `{name}`: the base does not list it as editable");
+                return Err(Error::new(ErrorKind::Usage, clause)
+                    .with_help("export the base with this tensor editable, or train the skill without it"));
+            }
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    /// What goes in and comes out of the network is as the skill expects.
+    fn check_interface(&self, base: &BaseModel) -> Result<(), Error> {
+        let disagree = |what: &str, base: usize, pack: usize| {
+            if base == pack {
+                return Ok(());
+            }
+            Err(Error::new(ErrorKind::Mismatch, format!("{what}: base has {base}, pack expects {pack}")))
+        };
+        if let Some(head) = self.head() {
+            disagree("width of the features", base.feature_width(), head.feature_width())?;
+        }
+        if let Some(pack) = self.preprocessing() {
+            let base = base.preprocessing();
+            disagree("channels of an image", base.channels() as usize, pack.channels() as usize)?;
+            disagree("height of an image", base.height() as usize, pack.height() as usize)?;
+            disagree("width of an image", base.width() as usize, pack.width() as usize)?;
+        }
+        if let Some(probes) = self.pack().probes() {
+            disagree("numbers of a probe's input", base.preprocessing().pixels_len(), probes.input_len as usize)?;
+            let output = self.head().map_or(base.feature_width(), Head::class_count);
+            disagree("numbers of a probe's output", output, probes.output_len as usize)?;
+        }
+        Ok(())
+    }
+}
+
+/// The pack's head as the session applies it.
+fn head_of(pack: &Pack<'_>) -> Result<Option<Head>, Error> {
+    let Some(head) = pack.head() else { return Ok(None) };
+    let labels = head.labels().map(str::to_owned).collect();
+    let (weight, bias) = (head.weight().collect(), head.bias().collect());
+    // A u32 fits wherever there is `std`.
+    Head::new(labels, weight, bias, head.feature_width as usize).map(Some).map_err(of_bundle)
+}
+
+fn preprocessing_of(pack: &Pack<'_>) -> Result<Option<Preprocessing>, Error> {
+    let Some(stored) = pack.preprocessing() else { return Ok(None) };
+    let unknown = || Error::new(ErrorKind::Unsupported, "its preprocessing is none that this runtime knows");
+    let resize = match stored.resize {
+        taskvec_pack::Resize::Bilinear => taskvec_bundle::Resize::Bilinear,
+        _ => return Err(unknown()),
+    };
+    let (mean, std) = (stored.mean().collect(), stored.std().collect());
+    Preprocessing::new(stored.channels, (stored.height, stored.width), resize, mean, std)
+        .map(Some)
+        .map_err(|cause| unknown().with_source(of_bundle(cause)))
+}

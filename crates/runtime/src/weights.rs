@@ -1,0 +1,353 @@
+//! The composed weights: what engines read, and the one place that changes it.
+//!
+//! The weights are a pure function of the base and of the set of (skill, alpha). A change looks at each tensor whose
+//! skills differ before and after. Its written pages are copied back from the base, then the skills that remain are
+//! applied in canonical order; nothing is ever subtracted. One short cut gives the same bits: if the tensor is f32 and
+//! the new skills come after all old ones in that order, the old result is the running sum that a fresh composition
+//! would have reached, so it is kept. (For f16 and bf16 it is not: the running sum is f32, and rounded once at the
+//! end.)
+//!
+//! When nothing is left in force, the touched pages go back to the system where it can take them, which is cheaper than
+//! copying and frees the memory; the next attach then takes fresh pages, which costs more than the arithmetic. Whoever
+//! detaches and attaches all the time keeps them ([`crate::Session::keeping_pages`]), or swaps.
+
+use std::collections::BTreeMap;
+use std::iter::once;
+use std::ops::Range;
+
+use taskvec_arithmetic::{Bf16, F16, Narrow16};
+use taskvec_pack::{Digest, Dtype, Entries, IndexEncoding, TensorEntry};
+
+use crate::base_model::{BaseModel, BaseTensor};
+use crate::composition::Skills;
+use crate::error::{Error, ErrorKind};
+use crate::map::{PrivateMap, WeightsReader};
+use crate::pages::{PAGE_BYTES, Pages};
+
+/// Widest gap between touched pages that is given back with them: what Linux maps in at once around a page that is read
+/// (`fault_around_bytes`).
+const GAP_BYTES_MAX: usize = 64 << 10;
+
+/// The composed weights of one session: the base's file, with the skills in force applied.
+pub struct Weights {
+    base: BaseModel,
+    map: PrivateMap,
+    /// The pages written since they were last the base's, for each tensor of the base.
+    pages: Vec<Pages>,
+    /// Running sums of one tensor of 16 bits; kept so that it is allocated once.
+    running: Vec<f32>,
+    /// Pages stay ours when nothing is in force.
+    keeps_pages: bool,
+}
+
+/// What a change of the weights did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) tensors: usize,
+    pub(crate) entries: u64,
+}
+
+/// A skill on one tensor.
+struct Layer<'a> {
+    digest: Digest,
+    alpha: f32,
+    entry: TensorEntry<'a>,
+}
+
+impl Layer<'_> {
+    fn is_as(&self, other: &Layer<'_>) -> bool {
+        self.digest == other.digest && self.alpha.to_bits() == other.alpha.to_bits()
+    }
+}
+
+impl Weights {
+    pub(crate) fn over(base: &BaseModel) -> Result<Self, Error> {
+        let mut pages = Vec::new();
+        pages.resize_with(base.tensors().len(), Pages::default);
+        Ok(Self { base: base.clone(), map: base.map_privately()?, pages, running: Vec::new(), keeps_pages: false })
+    }
+
+    pub(crate) fn keep_pages(&mut self) {
+        self.keeps_pages = true;
+    }
+
+    /// The base underneath.
+    pub fn base(&self) -> &BaseModel {
+        &self.base
+    }
+
+    /// The whole file as composed, with its header.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
+    /// The bytes of one tensor as composed, little-endian and row-major.
+    pub fn tensor(&self, name: &str) -> Option<&[u8]> {
+        self.bytes().get(self.base.tensor(name)?.place.clone())
+    }
+
+    /// A handle on the whole file that an engine may keep between calls; it must drop it when it is told to forget.
+    pub fn reader(&self) -> WeightsReader {
+        self.map.reader()
+    }
+
+    /// Where `tensor` lies, for an engine that binds addresses. See [`PrivateMap::address`] for what it may do with it.
+    #[cfg(feature = "ort")]
+    pub(crate) fn address(&self, tensor: &BaseTensor) -> Option<(std::ptr::NonNull<u8>, crate::map::KeepMapped)> {
+        self.map.address(tensor.place.clone())
+    }
+
+    /// How many pages of the file have been written: the memory that the composition owns, in pages.
+    pub(crate) fn touched_pages(&self) -> usize {
+        let mut last = None;
+        let mut count = 0;
+        for &tensor in self.base.in_file_order() {
+            let place = &self.base.tensors()[tensor].place;
+            for page in self.pages[tensor].numbers(place) {
+                // Two tensors that meet on a page both note it, one after the other.
+                if last.replace(page) != Some(page) {
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// Turns the weights from what `from` makes of the base into what `to` makes of it, and notes in `to` where each
+    /// skill is felt.
+    ///
+    /// # Errors
+    /// `Usage` when an engine still reads the weights; then nothing has changed.
+    pub(crate) fn change(&mut self, from: &Skills, to: &mut Skills) -> Result<Work, Error> {
+        let (before, after) = (layers(from), layers(to));
+        if after.is_empty() {
+            self.restore_everything()?;
+            return Ok(Work { tensors: before.len(), entries: 0 });
+        }
+        let written = self.map.write().ok_or_else(still_read)?;
+        let mut work = Work::default();
+        let mut felt = Vec::new();
+        for tensor in union(&before, &after) {
+            let old = before.get(&tensor).map_or(&[][..], Vec::as_slice);
+            let new = after.get(&tensor).map_or(&[][..], Vec::as_slice);
+            let common = old.iter().zip(new).take_while(|(old, new)| old.is_as(new)).count();
+            if common == old.len() && common == new.len() {
+                continue;
+            }
+            let place = &self.base.tensors()[tensor];
+            let pages = &mut self.pages[tensor];
+            let kept = if place.dtype == Dtype::F32 && common == old.len() { common } else { 0 };
+            if kept == 0 {
+                restore(written, self.base.bytes(), pages, &place.place);
+            }
+            let mut target = Target { place, base: self.base.bytes(), written: &mut *written, pages };
+            felt.extend(
+                target.apply(&new[kept..], &mut self.running).into_iter().map(|(digest, felt)| (digest, tensor, felt)),
+            );
+            work.tensors += 1;
+            work.entries += new[kept..].iter().map(|layer| layer.entry.entry_count()).sum::<u64>();
+        }
+        for (digest, tensor, felt) in felt {
+            to.note_felt(&digest, tensor, felt);
+        }
+        Ok(work)
+    }
+
+    /// Makes every byte the base's again, and gives the memory back where the system takes it.
+    fn restore_everything(&mut self) -> Result<(), Error> {
+        for (tensor, pages) in self.base.tensors().iter().zip(&mut self.pages) {
+            if pages.is_empty() {
+                continue;
+            }
+            // Page after page is dropped whole, and with it what other tensors wrote there; that is the base's again,
+            // as it has to be.
+            let dropped = !self.keeps_pages && merged(pages.ranges(&tensor.place)).all(|range| self.map.discard(range));
+            if dropped {
+                pages.clear();
+            } else {
+                restore(self.map.write().ok_or_else(still_read)?, self.base.bytes(), pages, &tensor.place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the touched pages.
+    pub(crate) fn touched_bytes(&self) -> u64 {
+        (self.touched_pages() as u64).saturating_mul(PAGE_BYTES as u64)
+    }
+}
+
+/// The skills that change something, by tensor, in canonical order.
+fn layers(skills: &Skills) -> BTreeMap<usize, Vec<Layer<'_>>> {
+    let mut layers: BTreeMap<usize, Vec<Layer<'_>>> = BTreeMap::new();
+    for placed in skills.iter().filter(|placed| placed.alpha != 0.0) {
+        for (entry, &tensor) in placed.skill.pack().tensors().zip(&*placed.places) {
+            let layer = Layer { digest: placed.skill.digest(), alpha: placed.alpha, entry };
+            layers.entry(tensor).or_default().push(layer);
+        }
+    }
+    layers
+}
+
+fn union<A, B>(a: &BTreeMap<usize, A>, b: &BTreeMap<usize, B>) -> Vec<usize> {
+    let mut keys: Vec<_> = a.keys().chain(b.keys()).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Ranges with small gaps as one: a call to the system costs more than what lies in such a gap, which has not been
+/// written and comes back with the next page that is read beside it.
+fn merged(ranges: impl Iterator<Item = Range<usize>>) -> impl Iterator<Item = Range<usize>> {
+    let mut ranges = ranges.peekable();
+    std::iter::from_fn(move || {
+        let mut range = ranges.next()?;
+        while let Some(next) = ranges.next_if(|next| next.start - range.end <= GAP_BYTES_MAX) {
+            range.end = next.end;
+        }
+        Some(range)
+    })
+}
+
+/// Copies the written pages of a tensor back from the base, as far as they are the tensor's.
+fn restore(written: &mut [u8], base: &[u8], pages: &mut Pages, place: &Range<usize>) {
+    for range in pages.ranges(place) {
+        written[range.clone()].copy_from_slice(&base[range]);
+    }
+    pages.clear();
+}
+
+fn still_read() -> Error {
+    Error::new(ErrorKind::Usage, "the engine still reads the weights")
+        .with_help("an engine drops its readers when it is told to forget the weights")
+}
+
+/// One tensor of the composed mapping, to be written.
+struct Target<'a> {
+    place: &'a BaseTensor,
+    base: &'a [u8],
+    written: &'a mut [u8],
+    pages: &'a mut Pages,
+}
+
+impl Target<'_> {
+    /// Applies `layers` in order and says of each whether it was felt.
+    fn apply(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<(Digest, bool)> {
+        match self.place.dtype {
+            Dtype::F32 => self.apply_f32(layers),
+            Dtype::F16 => self.apply_16::<F16>(layers, running),
+            Dtype::BF16 => self.apply_16::<Bf16>(layers, running),
+            // No tensor of another dtype is editable.
+            _ => Vec::new(),
+        }
+    }
+
+    fn apply_f32(&mut self, layers: &[Layer<'_>]) -> Vec<(Digest, bool)> {
+        let place = self.place.place.clone();
+        let base: &[f32] = bytemuck::cast_slice(&self.base[place.clone()]);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
+        let mut felt = Vec::with_capacity(layers.len());
+        for Layer { digest, alpha, entry } in layers {
+            felt.push((*digest, moves_f32(values, base, entry, *alpha)));
+            match entry.entries() {
+                Entries::Deltas(deltas) if has_runs(entry) => deltas.for_each_run(|first, deltas| {
+                    self.pages.note_run(&place, 2, first, deltas.len());
+                    taskvec_arithmetic::add_run_f32(values, first, deltas, *alpha);
+                }),
+                Entries::Deltas(deltas) => {
+                    taskvec_arithmetic::add_f32(values, self.pages.noting(&place, 2, deltas), *alpha);
+                }
+                Entries::Distances(distances) => {
+                    let distances = self.pages.noting(&place, 2, distances);
+                    taskvec_arithmetic::add_distances_f32(values, base, distances, *alpha);
+                }
+            }
+        }
+        felt
+    }
+
+    fn apply_16<N: Narrow16>(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<(Digest, bool)> {
+        let place = self.place.place.clone();
+        let base: &[u16] = bytemuck::cast_slice(&self.base[place.clone()]);
+        let values: &mut [u16] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
+        if let [Layer { digest, alpha, entry }] = layers {
+            let felt = moves_16::<N>(|index| values.get(index).map(|&value| N::widen(value)), base, entry, *alpha);
+            match entry.entries() {
+                Entries::Deltas(deltas) => {
+                    taskvec_arithmetic::add_16::<N>(values, self.pages.noting(&place, 1, deltas), *alpha);
+                }
+                Entries::Distances(distances) => {
+                    let distances = self.pages.noting(&place, 1, distances);
+                    taskvec_arithmetic::add_distances_16::<N>(values, base, distances, *alpha);
+                }
+            }
+            return vec![(*digest, felt)];
+        }
+        running.clear();
+        running.resize(base.len(), 0.0);
+        taskvec_arithmetic::widen::<N>(base, running);
+        let mut felt = Vec::with_capacity(layers.len());
+        for Layer { digest, alpha, entry } in layers {
+            felt.push((*digest, moves_16::<N>(|index| running.get(index).copied(), base, entry, *alpha)));
+            match entry.entries() {
+                Entries::Deltas(deltas) => {
+                    taskvec_arithmetic::add_f32(running, self.pages.noting(&place, 1, deltas), *alpha);
+                }
+                Entries::Distances(distances) => {
+                    let distances = self.pages.noting(&place, 1, distances);
+                    taskvec_arithmetic::add_distances_widened::<N>(running, base, distances, *alpha);
+                }
+            }
+        }
+        taskvec_arithmetic::narrow_changed::<N>(running, base, values);
+        felt
+    }
+}
+
+/// Whether the entries lie side by side, so that runs of them are the faster way.
+fn has_runs(entry: &TensorEntry<'_>) -> bool {
+    matches!(entry.index_encoding(), IndexEncoding::Granules | IndexEncoding::Dense)
+}
+
+/// Whether applying `entry` to `values` changes a bit. Mostly the first entry does, so that this costs nothing.
+fn moves_f32(values: &[f32], base: &[f32], entry: &TensorEntry<'_>, alpha: f32) -> bool {
+    let moves = |index: usize, change: &dyn Fn(&mut [f32], &[f32])| {
+        let (Some(&before), Some(&base)) = (values.get(index), base.get(index)) else { return false };
+        let mut after = [before];
+        change(&mut after, &[base]);
+        after[0].to_bits() != before.to_bits()
+    };
+    match entry.entries() {
+        Entries::Deltas(mut deltas) => deltas.any(|(index, delta)| {
+            moves(index, &|after, _| taskvec_arithmetic::add_f32(after, once((0, delta)), alpha))
+        }),
+        Entries::Distances(mut distances) => distances.any(|(index, distance)| {
+            moves(index, &|after, base| taskvec_arithmetic::add_distances_f32(after, base, once((0, distance)), alpha))
+        }),
+    }
+}
+
+/// Whether applying `entry` where the running sums are `running` changes a bit of the tensor, once rounded.
+fn moves_16<N: Narrow16>(
+    running: impl Fn(usize) -> Option<f32>,
+    base: &[u16],
+    entry: &TensorEntry<'_>,
+    alpha: f32,
+) -> bool {
+    let moves = |index: usize, change: &dyn Fn(&mut [f32], &[u16])| {
+        let (Some(before), Some(&base)) = (running(index), base.get(index)) else { return false };
+        let mut after = [before];
+        change(&mut after, &[base]);
+        N::narrow(after[0]) != N::narrow(before)
+    };
+    match entry.entries() {
+        Entries::Deltas(mut deltas) => deltas.any(|(index, delta)| {
+            moves(index, &|after, _| taskvec_arithmetic::add_f32(after, once((0, delta)), alpha))
+        }),
+        Entries::Distances(mut distances) => distances.any(|(index, distance)| {
+            moves(index, &|after, base| {
+                taskvec_arithmetic::add_distances_widened::<N>(after, base, once((0, distance)), alpha);
+            })
+        }),
+    }
+}

@@ -1,0 +1,12 @@
+//! The runtime from outside: every promise of its front page, on bases and packs made here.
+
+mod concurrency;
+#[cfg(any(feature = "burn", feature = "ort"))]
+mod engines;
+mod exactness;
+mod made;
+#[cfg(target_os = "linux")]
+mod memory;
+mod proofs;
+mod refusals;
+mod speed;

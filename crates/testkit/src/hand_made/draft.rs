@@ -1,0 +1,193 @@
+//! The bytes of a pack, cut into named pieces whose lengths may still change.
+
+use std::collections::BTreeMap;
+
+use super::made::{Extent, Made};
+use super::pieces::{self, Piece};
+use crate::contents::Contents;
+
+/// A pack in pieces. The names are those of the fields in `FORMAT.md`: `manifest.alpha`, `tensors.0.rank`,
+/// `entries.0.index`, `head.labels.1`, `probes.tolerances.0.engine`, `signature.key_id`.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    major: u16,
+    minor: u16,
+    sections: Vec<(u32, Vec<Piece>)>,
+    /// The signature block, without its magic, size and checksum.
+    signature: Option<(u16, Vec<u8>, Vec<u8>)>,
+}
+
+impl Draft {
+    pub(super) fn new(contents: &Contents, streams: &[[Vec<u8>; 2]]) -> Self {
+        let mut sections = vec![
+            (1, pieces::manifest(&contents.manifest)),
+            (2, pieces::tensors(&contents.tensors)),
+            (3, pieces::entries(streams)),
+        ];
+        sections.extend(contents.head.as_ref().map(|head| (4, pieces::head(head))));
+        sections.extend(contents.preprocessing.as_ref().map(|image| (5, pieces::preprocessing(image))));
+        sections.extend(contents.probes.as_ref().map(|probes| (6, pieces::probes(probes))));
+        let signature = contents
+            .signature
+            .as_ref()
+            .map(|block| (block.algorithm, pieces::from_hex(&block.key_id), pieces::from_hex(&block.signature)));
+        Self { major: contents.major, minor: contents.minor, sections, signature }
+    }
+
+    /// A file that is in order, in as many pieces as it has sections: `section 1`, `section 2` and so on.
+    ///
+    /// # Panics
+    ///
+    /// If the file is not in order.
+    pub fn of(file: &[u8]) -> Self {
+        let number = |offset: usize, byte_count: usize| {
+            let bytes = file[offset..offset + byte_count].iter().rev();
+            bytes.fold(0, |number, &byte| number << 8 | usize::from(byte))
+        };
+        let section = |place: usize| {
+            let entry = 32 + 24 * place;
+            let (kind, offset) = (number(entry, 4), number(entry + 8, 8));
+            let piece = Piece::new(format!("section {kind}"), &file[offset..offset + number(entry + 16, 8)]);
+            (u32::try_from(kind).expect("four bytes"), vec![piece])
+        };
+        let block = number(16, 8);
+        let signature = (block < file.len()).then(|| {
+            let (key_id, signature) = file[block + 24..].split_at(number(block + 14, 2));
+            (u16::try_from(number(block + 12, 2)).expect("two bytes"), key_id.to_vec(), signature.to_vec())
+        });
+        Self {
+            major: 1,
+            minor: u16::try_from(number(10, 2)).expect("two bytes"),
+            sections: (0..number(12, 4)).map(section).collect(),
+            signature,
+        }
+    }
+
+    /// Changes the bytes of one of the pieces; the last one, if there are not as many.
+    pub fn change(&mut self, place: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let count = self.sections.iter().map(|section| section.1.len()).sum::<usize>();
+        let mut pieces = self.sections.iter_mut().flat_map(|section| &mut section.1);
+        if let Some(piece) = pieces.nth(place.min(count.saturating_sub(1))) {
+            change(&mut piece.bytes);
+        }
+    }
+
+    /// Puts other bytes in the place of a piece.
+    ///
+    /// # Panics
+    ///
+    /// If there is no piece of this name.
+    pub fn replace(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        let mut pieces = self.sections.iter_mut().flat_map(|section| &mut section.1);
+        let piece = pieces.find(|piece| piece.name == name).unwrap_or_else(|| panic!("no piece `{name}`"));
+        piece.bytes = bytes.into();
+        self
+    }
+
+    /// Adds a section behind those that are there, whatever its kind; the piece is named `extra`.
+    pub fn add_section(mut self, kind: u32, bytes: &[u8]) -> Self {
+        self.sections.push((kind, vec![Piece::new("extra".to_owned(), bytes)]));
+        self
+    }
+
+    /// Leaves a section out.
+    pub fn remove_section(mut self, kind: u32) -> Self {
+        self.sections.retain(|section| section.0 != kind);
+        self
+    }
+
+    /// Adds a piece `extra` to the end of a section.
+    pub fn lengthen(mut self, kind: u32, bytes: &[u8]) -> Self {
+        self.section(kind).push(Piece::new("extra".to_owned(), bytes));
+        self
+    }
+
+    /// Cuts bytes off the end of a section.
+    ///
+    /// # Panics
+    ///
+    /// If the section has fewer bytes.
+    pub fn shorten(mut self, kind: u32, byte_count: usize) -> Self {
+        let pieces = self.section(kind);
+        for _ in 0..byte_count {
+            while pieces.last().is_some_and(|piece| piece.bytes.is_empty()) {
+                pieces.pop();
+            }
+            pieces.last_mut().expect("the section has so many bytes").bytes.pop();
+        }
+        self
+    }
+
+    /// Lays the pieces out as a file, with all sizes, offsets and checksums.
+    pub fn build(&self) -> Made {
+        let table_end = 32 + 24 * self.sections.len();
+        let mut made =
+            Made { bytes: vec![0; table_end], content_bytes: 0, marks: BTreeMap::new(), extents: Vec::new() };
+        for (name, offset) in
+            [("header.magic", 0), ("header.major", 8), ("header.minor", 10), ("header.section_count", 12)]
+        {
+            made.mark(name, offset);
+        }
+        for (name, offset) in [("header.content_bytes", 16), ("header.checksum", 24), ("header.zero", 28)] {
+            made.mark(name, offset);
+        }
+        for (place, (kind, pieces)) in self.sections.iter().enumerate() {
+            made.lay_section(place, *kind, pieces);
+        }
+        made.content_bytes = made.bytes.len();
+        made.put(0, &[0x89, b'T', b'V', b'P', 0x0D, 0x0A, 0x1A, 0x0A]);
+        made.put(8, &self.major.to_le_bytes());
+        made.put(10, &self.minor.to_le_bytes());
+        made.put(12, &super::count(self.sections.len()).to_le_bytes());
+        made.put(16, &(made.content_bytes as u64).to_le_bytes());
+        if let Some((algorithm, key_id, signature)) = &self.signature {
+            made.lay_signature(*algorithm, key_id, signature);
+        }
+        made.fix_checksums();
+        made
+    }
+
+    fn section(&mut self, kind: u32) -> &mut Vec<Piece> {
+        let section = self.sections.iter_mut().find(|section| section.0 == kind);
+        &mut section.unwrap_or_else(|| panic!("no section {kind}")).1
+    }
+}
+
+impl Made {
+    fn lay_section(&mut self, place: usize, kind: u32, pieces: &[Piece]) {
+        let start = self.bytes.len();
+        self.mark(&format!("section {kind}"), start);
+        for piece in pieces {
+            self.mark(&piece.name, self.bytes.len());
+            self.bytes.extend(&piece.bytes);
+        }
+        let end = self.bytes.len();
+        self.mark(&format!("section {kind}.end"), end);
+        self.bytes.resize(end.next_multiple_of(8), 0);
+        let entry = 32 + 24 * place;
+        for (name, offset) in [("kind", 0), ("checksum", 4), ("offset", 8), ("bytes", 16)] {
+            self.mark(&format!("table.{place}.{name}"), entry + offset);
+        }
+        self.put(entry, &kind.to_le_bytes());
+        self.put(entry + 8, &(start as u64).to_le_bytes());
+        self.put(entry + 16, &((end - start) as u64).to_le_bytes());
+        self.extents.push(Extent { checksum: entry + 4, start, end });
+    }
+
+    fn lay_signature(&mut self, algorithm: u16, key_id: &[u8], signature: &[u8]) {
+        let start = self.bytes.len();
+        let names = ["magic", "block_bytes", "algorithm", "key_id_bytes", "signature_bytes", "checksum", "key_id"];
+        for (name, offset) in names.into_iter().zip([0, 8, 12, 14, 16, 20, 24]) {
+            self.mark(&format!("signature.{name}"), start + offset);
+        }
+        self.bytes.extend([0x89, b'T', b'V', b'S', 0x0D, 0x0A, 0x1A, 0x0A]);
+        self.bytes.extend(super::count(24 + key_id.len() + signature.len()).to_le_bytes());
+        self.bytes.extend(algorithm.to_le_bytes());
+        self.bytes.extend(u16::try_from(key_id.len()).expect("hand-made packs are small").to_le_bytes());
+        self.bytes.extend(super::count(signature.len()).to_le_bytes());
+        self.bytes.extend([0; 4]);
+        self.bytes.extend(key_id);
+        self.mark("signature.signature", self.bytes.len());
+        self.bytes.extend(signature);
+    }
+}

@@ -1,0 +1,29 @@
+# The front door. `just --list` shows the verbs; each is one line that also works without just.
+
+# Show the verbs.
+default:
+    @just --list
+
+# The main job on what the repository embeds: train a skill, pack it, attach it, detach it.
+demo:
+    cargo run --release --bin taskvec -- demo
+
+# Format, clippy and docs with warnings denied.
+check:
+    bash tests/run check
+
+# Everything: set-up, check, every test, the demo.
+test:
+    bash tests/run
+
+# Rewrite the golden files (vectors, transcripts); read the diff before you commit it.
+bless:
+    TASKVEC_BLESS=1 cargo test --release -p taskvec-tests
+
+# Every number of the README, each beside its alternative.
+bench:
+    bash bench/run
+
+# Licences, advisories, sources of the dependencies.
+deny:
+    cargo deny check

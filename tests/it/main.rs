@@ -1,0 +1,3 @@
+//! What needs more than one crate, one module for each question.
+
+mod conformance;
