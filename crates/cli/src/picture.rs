@@ -93,7 +93,13 @@ fn sample_column(svg: &mut String, left: usize, top: usize, sample: &Sample) {
     }
     svg.push_str("</g>\n");
     let line = |svg: &mut String, below: usize, what: &str, answer: &str| {
-        let color = if what.is_empty() { "#1c2430" } else if answer == sample.truth { "#1d7a3d" } else { "#b3261e" };
+        let color = if what.is_empty() {
+            "#1c2430"
+        } else if answer == sample.truth {
+            "#1d7a3d"
+        } else {
+            "#b3261e"
+        };
         let _ = writeln!(
             svg,
             r##"<text x="{left}" y="{}" font-size="12" fill="{color}">{what}{}</text>"##,

@@ -46,9 +46,9 @@ pub(crate) fn error(error: &anyhow::Error) {
 
 /// True when whoever read our output went away.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
 /// True when the cause is what was asked for and not what was found.
@@ -97,12 +97,18 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         let cells: Vec<String> = cells
             .zip(&widths)
             .enumerate()
-            .map(|(column, (cell, width))| if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .map(
+                |(column, (cell, width))| {
+                    if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                },
+            )
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
     let mut text = line(&mut header.iter().copied());
-    text.push_str(&line(&mut widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().iter().map(String::as_str)));
+    text.push_str(&line(
+        &mut widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().iter().map(String::as_str),
+    ));
     for row in rows {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
@@ -163,7 +169,6 @@ impl Progress for Reporter {
             None => {}
         }
     }
-
 }
 
 impl Drop for Reporter {

@@ -1,1 +1,30 @@
-fn main() {}
+//! `taskvec-device`: attaches skills to a base model on this device, and answers with them.
+//!
+//! This file parses what was typed, runs one command, and is the only place that turns an outcome into an exit code:
+//! 0 done, 1 failed, 2 wrong usage. A reader that went away is success.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Keeps freed memory: burn's tensors come and go at every operation, and with glibc each pays page faults.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    match commands::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if render::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            render::error(&error);
+            ExitCode::from(if render::is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use taskvec_bundle::Preprocessing;
 
-use crate::dataset::Split;
 use crate::error::{Error, Result};
+use taskvec_dataset::Split;
 
 /// Normalized images of one size, with labels. Four bytes for each number of each image.
 #[derive(Clone, Debug, PartialEq)]

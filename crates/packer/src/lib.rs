@@ -41,9 +41,9 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+mod augment;
 pub mod checkpoint;
 mod crew;
-pub mod dataset;
 pub mod diff;
 pub mod encode;
 pub mod error;
@@ -60,7 +60,6 @@ pub mod run_folder;
 mod sensitivity;
 #[cfg(test)]
 mod shared_data;
-mod spelling;
 mod task;
 pub mod task_vector;
 pub mod train;

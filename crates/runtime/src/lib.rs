@@ -1,8 +1,7 @@
 //! Skills on a device: a base model mapped once, packs attached, detached, swapped and weighed between two inferences.
 //!
 //! It is no trainer and no file format: packs come from the packer, and their bytes are read by `taskvec-pack`. It
-//! keeps no list of what is installed, fetches nothing and trusts no signature; it says what a pack is and whether it
-//! works here.
+//! fetches nothing and trusts no signature; it says what a pack is and whether it works here, and keeps a folder of them.
 //!
 //! ```no_run
 //! use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, PackLimits, Session, Skill};
@@ -51,6 +50,7 @@ mod pages;
 mod probe;
 mod session;
 mod skill;
+mod store;
 mod turn;
 mod weights;
 
@@ -66,4 +66,5 @@ pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
 pub use skill::Skill;
+pub use store::Store;
 pub use weights::Weights;

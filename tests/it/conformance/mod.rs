@@ -3,7 +3,6 @@
 //! The truth is in `tests/vectors/`: packs made by hand, each with a JSON that says what must be read from it or why it must
 //! be refused, and at which byte. `golden` makes and compares them; `TASKVEC_BLESS=1` writes them.
 
-mod explore;
 mod fast_reader;
 mod generated;
 mod golden;

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use include_dir::{Dir, include_dir};
 use serde::Serialize;
 use taskvec_bundle::{ClassMeans, Head, MODEL_FILE, argmax};
-use taskvec_packer::dataset::Dataset;
+use taskvec_dataset::Dataset;
 use taskvec_packer::pack_run::pack_run;
 use taskvec_packer::recipe::Recipe;
 use taskvec_packer::train::{Ending, train};
@@ -109,7 +109,8 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
 
     let labels = &tasks[0].set.test.labels;
     let right = |classes: &[usize]| {
-        classes.iter().zip(labels).filter(|(class, label)| **class == **label as usize).count() as f64 / labels.len() as f64
+        classes.iter().zip(labels).filter(|(class, label)| **class == **label as usize).count() as f64
+            / labels.len() as f64
     };
     let shown = Shown {
         folder: out.display().to_string(),
@@ -223,7 +224,9 @@ fn file_bytes(path: &Path) -> anyhow::Result<u64> {
 fn story(shown: &Shown, change: &Change) -> String {
     let proof = match change.proof {
         Proof::Probes { count, difference_max, tolerance } => {
-            format!("{count} probes answered within {difference_max:.1e} of what was promised (allowed: {tolerance:.1e})")
+            format!(
+                "{count} probes answered within {difference_max:.1e} of what was promised (allowed: {tolerance:.1e})"
+            )
         }
         _ => "proved without probes".to_owned(),
     };

@@ -5,11 +5,11 @@
 use anyhow::Context;
 use serde::Serialize;
 use taskvec_bundle::Image;
-use taskvec_packer::dataset::{Dataset, DatasetLimits, read_image};
+use taskvec_dataset::{Dataset, DatasetLimits, read_image};
 use taskvec_runtime::{BaseModel, HeadChoice, Session};
 
-use super::answers::{Answer, accuracy, answers};
 use super::Outcome;
+use super::answers::{Answer, accuracy, answers};
 use crate::args::Run;
 use crate::render::{self, percent};
 

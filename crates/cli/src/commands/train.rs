@@ -43,11 +43,10 @@ pub(crate) fn run(typed: &Train, json: bool) -> anyhow::Result<Outcome> {
 
 fn table(run: &Run) -> String {
     let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
-    let row = |name: &str, accuracy: &Accuracy| {
-        vec![name.to_owned(), share(accuracy.held_out), share(accuracy.test)]
-    };
+    let row = |name: &str, accuracy: &Accuracy| vec![name.to_owned(), share(accuracy.held_out), share(accuracy.test)];
     let mut rows: Vec<_> = run.base_accuracy.iter().map(|accuracy| row("base, class means", accuracy)).collect();
     rows.push(row(if run.base.is_some() { "with the skill" } else { "base" }, &run.accuracy));
-    let entries = format!("{} of {} editable parameters learned, {} steps\n", run.mask.entries, run.mask.elements, run.steps);
+    let entries =
+        format!("{} of {} editable parameters learned, {} steps\n", run.mask.entries, run.mask.elements, run.steps);
     render::table(&["accuracy", "held out", "test"], &rows) + "\n" + &entries
 }

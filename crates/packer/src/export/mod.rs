@@ -11,6 +11,7 @@ mod onnx;
 mod vit;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -52,11 +53,11 @@ struct Stored {
 /// Writes the bundle of `parts` into `folder`, which is made if need be.
 ///
 /// # Errors
-/// `Usage` when no tensor is editable, or the parts make no base; `Io`.
+/// `Usage` when an editable pattern matches no tensor, or the parts make no base; `Io`.
 pub fn write_bundle(folder: &Path, parts: &Parts<'_>) -> Result<Base> {
     let explain = |cause| Error::from_bundle(cause, format!("write base `{}`", folder.display()));
     let stored = stored(parts);
-    let editable = editable(parts, &stored);
+    let editable = editable(parts, &stored)?;
     let named = stored.iter().map(|tensor| NamedTensor {
         name: &tensor.name,
         dtype: StoredDtype::F32,
@@ -78,9 +79,15 @@ pub fn write_bundle(folder: &Path, parts: &Parts<'_>) -> Result<Base> {
     };
     let base = Base::describe(draft, &file, &model).map_err(explain)?;
     fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, cause))?;
+    // A bundle that is written over is none until it is whole again.
+    let described = folder.join(BASE_FILE);
+    match fs::remove_file(&described) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &described, cause)),
+        _ => {}
+    }
     write_file(&folder.join(MODEL_FILE), &model)?;
     write_file(&folder.join(GRAPH_FILE), &graph)?;
-    write_file(&folder.join(BASE_FILE), base.to_json().as_bytes())?;
+    write_file(&described, base.to_json().as_bytes())?;
     Ok(base)
 }
 
@@ -131,9 +138,15 @@ fn stored(parts: &Parts<'_>) -> Vec<Stored> {
     stored
 }
 
-fn editable(parts: &Parts<'_>, stored: &[Stored]) -> Vec<String> {
+fn editable(parts: &Parts<'_>, stored: &[Stored]) -> Result<Vec<String>> {
     let names = stored.iter().map(|tensor| &tensor.name).filter(|name| !name.starts_with(HEADS_PREFIX));
-    names.filter(|name| parts.editable.iter().any(|pattern| pattern.matches(name))).cloned().collect()
+    let names: Vec<&String> = names.collect();
+    if let Some(idle) = parts.editable.iter().find(|pattern| !names.iter().any(|name| pattern.matches(name))) {
+        return Err(Error::usage(format!("editable `{}` matches no tensor of the network", idle.as_str()))
+            .with_help("tensors are called `blocks.0.attn.qkv.weight`, for instance; `*` is any run of characters"));
+    }
+    let names = names.into_iter().filter(|name| parts.editable.iter().any(|pattern| pattern.matches(name)));
+    Ok(names.cloned().collect())
 }
 
 fn entry(name: &str, head: &Head) -> HeadEntry {

@@ -21,8 +21,8 @@ use taskvec_networks::Network;
 
 use self::leaves::{HostTensor, replaced};
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
+use crate::augment::augment;
 use crate::crew::Crew;
-use crate::dataset::augment;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::mask::{Entries, Mask};

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 use taskvec_bundle::{Preprocessing, Resize};
+use taskvec_dataset::folder_name;
 use taskvec_networks::NetworkConfig;
 use taskvec_pack::Digest;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, from_networks};
 
 pub use pattern::Pattern;
 
@@ -267,6 +268,8 @@ pub struct AugmentationRecipe {
     pub rotate_degrees: f32,
     /// Largest growth or shrinkage, as a share of the size, below 1. Default 0.
     pub scale: f32,
+    /// Largest slant to either side: pixels to the side for each pixel down, below 1. Default 0.
+    pub shear: f32,
     /// Probability of erasing a random rectangle of at most a quarter of the image. Default 0.
     pub erase: f32,
 }
@@ -388,7 +391,7 @@ impl Recipe {
     /// `Usage` when the network cannot be built or `pixels` does not fit its channels.
     pub fn preprocessing(&self) -> Result<Option<Preprocessing>> {
         let Some(network) = &self.network else { return Ok(None) };
-        network.validate().map_err(|cause| Error::from_networks(cause, "`network` cannot be built"))?;
+        network.validate().map_err(|cause| from_networks(cause, "`network` cannot be built"))?;
         let [channels, height, width] = network.input_shape().map(|size| size as u32);
         let for_each_channel = |numbers: &[f32]| match numbers {
             [one] => vec![*one; channels as usize],
@@ -503,6 +506,7 @@ impl AugmentationRecipe {
         let degrees = self.rotate_degrees;
         within("augmentation.rotate_degrees", degrees, (0.0..=180.0).contains(&degrees), "0 to 180")?;
         within("augmentation.scale", self.scale, (0.0..1.0).contains(&self.scale), "0 or more, below 1")?;
+        within("augmentation.shear", self.shear, (0.0..1.0).contains(&self.shear), "0 or more, below 1")?;
         within("augmentation.erase", self.erase, (0.0..=1.0).contains(&self.erase), "0 to 1")
     }
 
@@ -550,7 +554,7 @@ impl Default for MaskRecipe {
 
 impl Default for HeadRecipe {
     fn default() -> Self {
-        Self { kind: HeadKind::Trained, temperature: 10.0 }
+        Self { kind: HeadKind::Trained, temperature: 3.0 }
     }
 }
 
@@ -575,14 +579,6 @@ impl Default for PackRecipe {
     fn default() -> Self {
         Self { values: Values::F32, alpha: 1.0, alpha_range: [0.0, 1.0], probes: 8 }
     }
-}
-
-/// The last component of `folder`, after resolving `.` and `..` where that is possible.
-pub(crate) fn folder_name(folder: &Path) -> String {
-    let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    named(folder)
-        .or_else(|| folder.canonicalize().ok().and_then(|path| named(&path)))
-        .unwrap_or_else(|| "data".to_owned())
 }
 
 fn everything() -> Vec<Pattern> {

@@ -8,7 +8,7 @@ use serde_saphyr::Error as YamlError;
 
 use super::Recipe;
 use crate::error::{Error, Result};
-use crate::spelling::nearest;
+use taskvec_dataset::spelling::nearest;
 
 /// A recipe is a page of text; what is larger is no recipe.
 const MAX_BYTES: u64 = 1024 * 1024;

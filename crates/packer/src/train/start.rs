@@ -10,7 +10,7 @@ use taskvec_bundle::{Base, MODEL_FILE, NamedTensor, Preprocessing, Resize, Store
 use taskvec_networks::{Network, NetworkConfig, with_weights};
 use taskvec_pack::Fingerprint;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result, from_networks};
 use crate::finetune::leaves::{HostTensor, host_tensors};
 use crate::finetune::{HostHead, Learner};
 use crate::random::Random;
@@ -71,7 +71,7 @@ impl Start {
     /// A fresh network.
     fn from_scratch(config: &NetworkConfig, pixels: &PixelRecipe, seed: u64, device: &Device) -> Result<Start> {
         let mut draw = |name: &str, shape: &[usize]| cut_normals(seed, name, shape.iter().product());
-        let network = Network::init(config, &mut draw, device).map_err(from_networks)?;
+        let network = Network::init(config, &mut draw, device).map_err(unbuildable)?;
         let preprocessing = Start::preprocessing_of(config, pixels)?;
         let feature_width = config.feature_width();
         Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base: None })
@@ -179,7 +179,7 @@ pub(crate) fn read_network(
     device: &Device,
 ) -> Result<Network> {
     let mut zeros = |_: &str, shape: &[usize]| vec![0.0; shape.iter().product()];
-    fill(Network::init(config, &mut zeros, device).map_err(from_networks)?, file, bytes)
+    fill(Network::init(config, &mut zeros, device).map_err(unbuildable)?, file, bytes)
 }
 
 fn fill(network: Network, file: &TensorFile, bytes: &[u8]) -> Result<Network> {
@@ -197,7 +197,7 @@ fn fill(network: Network, file: &TensorFile, bytes: &[u8]) -> Result<Network> {
     });
     match wrong {
         Some(error) => Err(error),
-        None => network.map_err(from_networks),
+        None => network.map_err(unbuildable),
     }
 }
 
@@ -210,18 +210,8 @@ fn config_of(base: &Base) -> Result<NetworkConfig> {
     })
 }
 
-fn from_networks(cause: taskvec_networks::Error) -> Error {
-    let kind = match cause.kind() {
-        taskvec_networks::ErrorKind::Mismatch => ErrorKind::Mismatch,
-        taskvec_networks::ErrorKind::Limit => ErrorKind::Limit,
-        _ => ErrorKind::Usage,
-    };
-    let error = Error::new(kind, "build the network");
-    match cause.help() {
-        Some(help) => error.with_help(help),
-        None => error,
-    }
-    .caused_by(cause)
+fn unbuildable(cause: taskvec_networks::Error) -> Error {
+    from_networks(cause, "build the network")
 }
 
 fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {

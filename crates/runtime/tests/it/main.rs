@@ -10,3 +10,4 @@ mod memory;
 mod proofs;
 mod refusals;
 mod speed;
+mod store;

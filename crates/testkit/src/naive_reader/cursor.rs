@@ -72,9 +72,8 @@ impl<'a> Cursor<'a> {
         self.f32_that(|_| true)
     }
 
-    /// A field of so many finite `f32` for which `in_range` holds: first that all of it is there, then each number.
-    pub(super) fn f32s_that(&mut self, count: u64, in_range: impl Fn(f32) -> bool) -> Result<Vec<f32>, Error> {
-        self.clone().bytes(4 * count)?;
+    /// So many finite `f32` for which `in_range` holds, each a field of its own.
+    pub(super) fn f32s_that(&mut self, count: u32, in_range: impl Fn(f32) -> bool) -> Result<Vec<f32>, Error> {
         (0..count).map(|_| self.f32_that(&in_range)).collect()
     }
 

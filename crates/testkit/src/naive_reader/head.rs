@@ -26,7 +26,7 @@ pub(super) fn read(mut section: Cursor<'_>, limits: &Limits) -> Result<Head, Err
     let expected = delta_bytes(weight_encoding, weight_count);
     check(section.left() as u128 >= expected, ErrorKind::Truncated, section.end)?;
     let weight = read_deltas(&mut section, weight_encoding, weight_count)?;
-    let bias = section.f32s_that(u64::from(class_count), |_| true)?;
+    let bias = section.f32s_that(class_count, |_| true)?;
     section.end()?;
     Ok(Head { feature_width, weight_encoding, labels, weight, bias })
 }

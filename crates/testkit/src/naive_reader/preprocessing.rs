@@ -20,8 +20,8 @@ pub(super) fn read(mut section: Cursor<'_>) -> Result<Preprocessing, Error> {
     let resize = section.u16()?;
     check(resize == 1, ErrorKind::Encoding, resize_at)?;
     section.zeros(2)?;
-    let mean = section.f32s_that(u64::from(channels), |_| true)?;
-    let std = section.f32s_that(u64::from(channels), |std| std > 0.0)?;
+    let mean = section.f32s_that(channels, |_| true)?;
+    let std = section.f32s_that(channels, |std| std > 0.0)?;
     section.end()?;
     Ok(Preprocessing { channels, height, width, resize, mean, std })
 }

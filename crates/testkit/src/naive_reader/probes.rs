@@ -47,13 +47,13 @@ pub(super) fn read(
     let mut inputs = Vec::new();
     for _ in 0..probe_count {
         inputs.push(match input_encoding {
-            1 => Input::Numbers(section.f32s_that(u64::from(input_len), |_| true)?),
+            1 => Input::Numbers(section.f32s_that(input_len, |_| true)?),
             _ => Input::Pixels(section.bytes(u64::from(input_len))?.to_vec()),
         });
     }
     let mut probes = Vec::new();
     for input in inputs {
-        probes.push(Probe { input, output: section.f32s_that(u64::from(output_len), |_| true)? });
+        probes.push(Probe { input, output: section.f32s_that(output_len, |_| true)? });
     }
     Ok(Probes { input_len, output_len, input_encoding, tolerances, probes })
 }

@@ -38,7 +38,13 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
         let case = format!("f32, random {percent} % changed");
         let ours = pack.len() as f64;
         rows.push(Row::new(format!("mask alone, {case}, beside its bound"), index, index_bound, "bytes", 1.03));
-        rows.push(Row::new(format!("lossless pack, {case}, beside its bound"), ours, index_bound + value_bound, "bytes", 1.08));
+        rows.push(Row::new(
+            format!("lossless pack, {case}, beside its bound"),
+            ours,
+            index_bound + value_bound,
+            "bytes",
+            1.08,
+        ));
         for (tool, size) in alternatives(&base, &tuned, folder.path())? {
             rows.push(Row::new(format!("lossless pack, {case}, beside {tool}"), ours, size as f64, "bytes", 1.0));
         }
@@ -49,7 +55,9 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
 fn write_pair(base: &Path, tuned: &Path, percent: u64) -> anyhow::Result<()> {
     let (mut weights, mut changes) = (Random::new(SEED, "weights"), Random::new(SEED, "changes"));
     let before: Vec<f32> = (0..ELEMENTS).map(|_| 0.05 * weights.normal()).collect();
-    let after = before.iter().map(|weight| if changes.below(100) < percent { weight + 0.001 * changes.normal() } else { *weight });
+    let after = before
+        .iter()
+        .map(|weight| if changes.below(100) < percent { weight + 0.001 * changes.normal() } else { *weight });
     for (path, values) in [(base, before.clone()), (tuned, after.collect())] {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensor = NamedTensor { name: "w", dtype: StoredDtype::F32, shape: &[1000, 1000], bytes: &bytes };

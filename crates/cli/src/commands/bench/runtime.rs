@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
-use taskvec_bundle::{BASE_FILE, Base, BaseDraft, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile, write_tensors};
+use taskvec_bundle::{
+    BASE_FILE, Base, BaseDraft, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile, write_tensors,
+};
 use taskvec_pack::write::{Builder, TensorDeltas, Values};
 use taskvec_pack::{Dtype, Fingerprint, ValueEncoding};
 use taskvec_packer::random::Random;

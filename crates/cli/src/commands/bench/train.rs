@@ -41,7 +41,8 @@ pub(super) fn rows(python: Option<&Path>) -> anyhow::Result<Vec<Row>> {
         theirs = theirs.min(median(torch.seconds_per_step));
         version = torch.version;
     }
-    let work = format!("dense training step, ViT 65 x 192 x 6, batch {BATCH}, {threads} threads, beside PyTorch {version}");
+    let work =
+        format!("dense training step, ViT 65 x 192 x 6, batch {BATCH}, {threads} threads, beside PyTorch {version}");
     Ok(vec![Row::new(work, 1e3 * ours, 1e3 * theirs, "ms", 1.5)])
 }
 

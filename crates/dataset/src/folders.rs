@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::image_file::{decode, is_image_name};
-use super::{DatasetLimits, Split, check_class_count, entries};
 use crate::error::{Error, Result};
+use crate::image_file::{decode, is_image_name};
+use crate::{DatasetLimits, Split, check_class_count, entries};
 
 /// One image in this many is a test image where the data set does not say so itself.
 const TEST_SHARE: usize = 5;
 
-pub(super) fn recognizes(folder: &Path, names: &[String]) -> Result<bool> {
+pub(crate) fn recognizes(folder: &Path, names: &[String]) -> Result<bool> {
     if names.iter().any(|name| name == "train") && !classes_in(&folder.join("train"))?.is_empty() {
         return Ok(true);
     }
     Ok(!classes_in(folder)?.is_empty())
 }
 
-pub(super) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
+pub(crate) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
     let (train_folder, test_folder) = (folder.join("train"), folder.join("test"));
     if train_folder.is_dir() && !classes_in(&train_folder)?.is_empty() {
         let classes = classes_in(&train_folder)?;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use taskvec_bundle::Image;
 
-use super::{DatasetLimits, Split, check_class_count, class_names};
 use crate::error::{Error, Result};
+use crate::{DatasetLimits, Split, check_class_count, class_names};
 
 /// Deflate expands by at most this factor (zlib's technical notes say 1032 to 1).
 const MAX_EXPANSION: u64 = 1032;
@@ -23,12 +23,12 @@ const TRAIN: [&str; 1] = ["train"];
 /// `t10k` is what the original MNIST files say.
 const TEST: [&str; 2] = ["test", "t10k"];
 
-pub(super) fn recognizes(names: &[String]) -> bool {
+pub(crate) fn recognizes(names: &[String]) -> bool {
     find(names, &TRAIN, "images", &["3", "4"]).is_some()
 }
 
-pub(super) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
-    let names = super::entries(folder)?;
+pub(crate) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
+    let names = crate::entries(folder)?;
     let listed = class_names(folder, limits)?;
     let mut train = read_split(folder, &names, &TRAIN, limits)?;
     let mut test = read_split(folder, &names, &TEST, limits)?;

@@ -9,11 +9,13 @@ use crate::recipe::AugmentationRecipe;
 /// Writes a changed copy of `pixels` to `out`. Every call draws the same count of numbers from `random`, whatever is
 /// switched on, so that one setting does not change what the others draw.
 ///
-/// Positions that fall outside take the nearest edge pixel. An erased rectangle becomes 0, the mean of the normalization.
+/// Positions that fall outside take the background: the median of the image's own border, channel by channel. (The nearest
+/// edge pixel, which serves photographs, draws streaks out of every stroke that touches the border.) An erased rectangle
+/// becomes 0, the mean of the normalization.
 ///
 /// # Shapes
 /// `pixels` and `out`: `[channels, height, width]`, row-major. Lengths that do not fit are cut to the shorter.
-pub fn augment(
+pub(crate) fn augment(
     pixels: &[f32],
     [channels, height, width]: [usize; 3],
     recipe: &AugmentationRecipe,
@@ -24,12 +26,13 @@ pub fn augment(
     let shift = [symmetric(recipe.shift_pixels), symmetric(recipe.shift_pixels)];
     let degrees = symmetric(recipe.rotate_degrees);
     let size = 1.0 + symmetric(recipe.scale);
+    let shear = symmetric(recipe.shear);
     let erased = rectangle(height, width, recipe.erase, random);
     let plane = height * width;
     if plane == 0 {
         return;
     }
-    let view = View::new(height, width, shift, degrees, size);
+    let view = View::new(height, width, shift, degrees, size, shear);
     for (source, target) in pixels.chunks_exact(plane).zip(out.chunks_exact_mut(plane)).take(channels) {
         if view.is_identity {
             target.copy_from_slice(source);
@@ -54,44 +57,57 @@ struct View {
 }
 
 impl View {
-    /// `shift` is (x, y) in pixels; the image turns by `degrees` and grows by `size` about its center.
-    fn new(height: usize, width: usize, shift: [f32; 2], degrees: f32, size: f32) -> View {
+    /// `shift` is (x, y) in pixels; the image turns by `degrees`, grows by `size` and slants by `shear` about its center.
+    fn new(height: usize, width: usize, shift: [f32; 2], degrees: f32, size: f32, shear: f32) -> View {
         let radians = f64::from(degrees).to_radians();
         let (sine, cosine) = (libm::sin(radians) as f32 / size, libm::cos(radians) as f32 / size);
         let center = [(width as f32 - 1.0) / 2.0, (height as f32 - 1.0) / 2.0];
-        let matrix = [cosine, sine, -sine, cosine];
+        let matrix = [cosine, sine + shear, -sine, cosine];
         let moved = [center[0] + shift[0], center[1] + shift[1]];
         let offset = [
             center[0] - (matrix[0] * moved[0] + matrix[1] * moved[1]),
             center[1] - (matrix[2] * moved[0] + matrix[3] * moved[1]),
         ];
-        View { height, width, matrix, offset, is_identity: shift == [0.0; 2] && degrees == 0.0 && size == 1.0 }
+        View {
+            height,
+            width,
+            matrix,
+            offset,
+            is_identity: shift == [0.0; 2] && degrees == 0.0 && size == 1.0 && shear == 0.0,
+        }
     }
 
-    /// Bilinear, with the edge repeated outwards.
+    /// Bilinear, with the background outside.
     fn render(&self, source: &[f32], target: &mut [f32]) {
         let [a, b, c, d] = self.matrix;
+        let outside = background(source, self.height, self.width);
+        let at = |y: f32, x: f32| {
+            let inside = y >= 0.0 && x >= 0.0 && y < self.height as f32 && x < self.width as f32;
+            if inside { source[y as usize * self.width + x as usize] } else { outside }
+        };
         for (y, row) in target.chunks_exact_mut(self.width).enumerate() {
             for (x, value) in row.iter_mut().enumerate() {
                 let (x, y) = (x as f32, y as f32);
-                let (left, right, across) = neighbors(a * x + b * y + self.offset[0], self.width);
-                let (above, below, down) = neighbors(c * x + d * y + self.offset[1], self.height);
-                let at = |y: usize, x: usize| source[y * self.width + x];
-                let upper = at(above, left) + (at(above, right) - at(above, left)) * across;
-                let lower = at(below, left) + (at(below, right) - at(below, left)) * across;
+                let (x, y) = (a * x + b * y + self.offset[0], c * x + d * y + self.offset[1]);
+                let (left, above) = (x.floor(), y.floor());
+                let (across, down) = (x - left, y - above);
+                let upper = at(above, left) + (at(above, left + 1.0) - at(above, left)) * across;
+                let lower = at(above + 1.0, left) + (at(above + 1.0, left + 1.0) - at(above + 1.0, left)) * across;
                 *value = upper + (lower - upper) * down;
             }
         }
     }
 }
 
-/// The two grid points around `position`, clamped to `0..count`, and the share of the second.
-fn neighbors(position: f32, count: usize) -> (usize, usize, f32) {
-    let last = count - 1;
-    let position = position.clamp(0.0, last as f32);
-    let first = position.floor();
-    let index = first as usize;
-    (index, (index + 1).min(last), position - first)
+/// The median of the border of an image: what its surroundings most likely look like.
+fn background(plane: &[f32], height: usize, width: usize) -> f32 {
+    let is_border = |at: usize| {
+        let (row, column) = (at / width, at % width);
+        row == 0 || column == 0 || row == height - 1 || column == width - 1
+    };
+    let mut border: Vec<f32> = (0..plane.len()).filter(|at| is_border(*at)).map(|at| plane[at]).collect();
+    let middle = border.len() / 2;
+    *border.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
 /// `[top, bottom, left, right]` of the rectangle to erase, half-open, each side at most half the image's.
@@ -127,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_whole_pixel_shift_moves_pixels() {
-        let view = View::new(5, 6, [1.0, 2.0], 0.0, 1.0);
+        let view = View::new(5, 6, [1.0, 2.0], 0.0, 1.0, 0.0);
         let picture = picture();
         let mut out = vec![0.0; 30];
         view.render(&picture[..30], &mut out);
@@ -136,12 +152,12 @@ mod tests {
                 assert_eq!(out[y * 6 + x], picture[(y - 2) * 6 + x - 1]);
             }
         }
-        assert_eq!(out[0], picture[0]);
+        assert_eq!(out[0], background(&picture[..30], 5, 6));
     }
 
     #[test]
     fn half_a_turn_reverses_the_image() {
-        let view = View::new(5, 6, [0.0; 2], 180.0, 1.0);
+        let view = View::new(5, 6, [0.0; 2], 180.0, 1.0, 0.0);
         let picture = picture();
         let mut out = vec![0.0; 30];
         view.render(&picture[..30], &mut out);
@@ -152,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_image_and_stays_in_range() {
-        let recipe = AugmentationRecipe { shift_pixels: 2.0, rotate_degrees: 30.0, scale: 0.2, erase: 0.0 };
+        let recipe = AugmentationRecipe { shift_pixels: 2.0, rotate_degrees: 30.0, scale: 0.2, shear: 0.1, erase: 0.0 };
         let once = changed(&recipe, 4);
         assert_eq!(once, changed(&recipe, 4));
         assert_ne!(once, changed(&recipe, 5));

@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-use super::image_file::{decode, is_image_name};
-use super::{DatasetLimits, Split, check_class_count, class_names};
 use crate::error::{Error, Result};
+use crate::image_file::{decode, is_image_name};
+use crate::{DatasetLimits, Split, check_class_count, class_names};
 
 const TRAIN: &str = "train.jpg.tar";
 const TEST: &str = "test.jpg.tar";
 
-pub(super) fn recognizes(names: &[String]) -> bool {
+pub(crate) fn recognizes(names: &[String]) -> bool {
     names.iter().any(|name| name == TRAIN)
 }
 
-pub(super) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
+pub(crate) fn open(folder: &Path, limits: &DatasetLimits) -> Result<(Vec<String>, Split, Split)> {
     let listed = class_names(folder, limits)?;
     let test_path = folder.join(TEST);
     if !test_path.exists() {

@@ -5,17 +5,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::DatasetLimits;
+use crate::DatasetLimits;
 use crate::error::{Error, Result};
 
 const TRAIN: &str = "train.tsv";
 
-pub(super) fn recognizes(names: &[String]) -> bool {
+pub(crate) fn recognizes(names: &[String]) -> bool {
     names.iter().any(|name| name == TRAIN)
 }
 
 /// The error that says what the set holds and that no network family here reads it; or what is wrong with the file.
-pub(super) fn refusal(folder: &Path, limits: &DatasetLimits) -> Result<Error> {
+pub(crate) fn refusal(folder: &Path, limits: &DatasetLimits) -> Result<Error> {
     let path = folder.join(TRAIN);
     let text = read(&path, limits)?;
     let mut labels = HashSet::new();
@@ -40,7 +40,7 @@ pub(super) fn refusal(folder: &Path, limits: &DatasetLimits) -> Result<Error> {
 }
 
 /// A whole text file within the limit.
-pub(super) fn read(path: &Path, limits: &DatasetLimits) -> Result<String> {
+pub(crate) fn read(path: &Path, limits: &DatasetLimits) -> Result<String> {
     let file = File::open(path).map_err(|cause| Error::io("read", path, cause))?;
     let mut bytes = Vec::new();
     file.take(limits.max_text_bytes + 1).read_to_end(&mut bytes).map_err(|cause| Error::io("read", path, cause))?;

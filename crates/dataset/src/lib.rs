@@ -1,5 +1,19 @@
 //! Images with labels, out of a folder in any of the forms that data comes in.
 //!
+//! It is no loader of batches and changes no image: the packer does that. It stands below packer and device so that a device
+//! counts right answers on the very sets that a skill was trained with.
+//!
+//! ```no_run
+//! use taskvec_dataset::Dataset;
+//!
+//! # fn main() -> taskvec_dataset::Result<()> {
+//! let digits = Dataset::open("models/handwriting/data/digits8x8".as_ref())?;
+//! println!("{} classes, {} test images", digits.classes.len(), digits.test.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//!
 //! | form | files | classes |
 //! |---|---|---|
 //! | IDX | `{train,test}-images.idx{3,4}-ubyte[.gz]`, `{train,test}-labels.idx1-ubyte[.gz]` | `classes.txt`, else numbers |
@@ -15,12 +29,15 @@
 //! the set decides: when no training pixel of an IDX set reaches 128, that set's largest value is white, and all its images
 //! are stretched to 0..=255. Encoded images are left as they are.
 
-mod augment;
+#![forbid(unsafe_code)]
+
+mod error;
 mod folders;
 mod idx;
 mod image_file;
 mod jpeg_tar;
 mod limits;
+pub mod spelling;
 mod text;
 
 use std::collections::HashMap;
@@ -31,12 +48,9 @@ use sha2::{Digest as _, Sha256};
 use taskvec_bundle::Image;
 use taskvec_pack::Digest;
 
-use crate::error::{Error, Result};
-use crate::random::Random;
-use crate::recipe::folder_name;
 use crate::spelling::nearest;
 
-pub use augment::augment;
+pub use error::{Error, ErrorKind, Result};
 pub use limits::DatasetLimits;
 
 /// Sets data digests apart from all other digests of this project.
@@ -217,29 +231,8 @@ impl Split {
         self.images.is_empty()
     }
 
-    /// Cuts off a share of each class, drawn by `seed`: `(the rest, the share)`, each in the old order. A class keeps at
-    /// least one image in the rest.
-    pub fn hold_out(self, share: f64, seed: u64) -> (Split, Split) {
-        let mut by_class: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (at, &label) in self.labels.iter().enumerate() {
-            by_class.entry(label).or_default().push(at);
-        }
-        let mut held = vec![false; self.len()];
-        for (label, mut members) in by_class {
-            let count = ((members.len() as f64 * share).round() as usize).min(members.len() - 1);
-            Random::new(seed, &format!("held out/class {label}")).shuffle(&mut members);
-            for &member in &members[..count] {
-                held[member] = true;
-            }
-        }
-        let (mut rest, mut aside) = (Split::default(), Split::default());
-        for ((image, label), held) in self.images.into_iter().zip(self.labels).zip(held) {
-            if held { &mut aside } else { &mut rest }.push(image, label);
-        }
-        (rest, aside)
-    }
-
-    fn push(&mut self, image: Image, label: u32) {
+    /// Adds an image with its label.
+    pub fn push(&mut self, image: Image, label: u32) {
         self.images.push(image);
         self.labels.push(label);
     }
@@ -280,6 +273,14 @@ fn turn(image: &mut Image) {
         }
     }
     *image = Image { width: image.height, height: image.width, channels: image.channels, data };
+}
+
+/// The last component of `folder`, after resolving `.` and `..` where that is possible: what a data set is called.
+pub fn folder_name(folder: &Path) -> String {
+    let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    named(folder)
+        .or_else(|| folder.canonicalize().ok().and_then(|path| named(&path)))
+        .unwrap_or_else(|| "data".to_owned())
 }
 
 /// The names of a folder's entries, sorted by their bytes.

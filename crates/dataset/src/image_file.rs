@@ -5,18 +5,18 @@ use std::io::Cursor;
 use image::{ColorType, DynamicImage, ImageDecoder as _, ImageReader};
 use taskvec_bundle::Image;
 
-use super::DatasetLimits;
+use crate::DatasetLimits;
 use crate::error::{Error, Result};
 
 /// Whether a file name ends as an image that can be decoded here.
-pub(super) fn is_image_name(name: &str) -> bool {
+pub(crate) fn is_image_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     !name.starts_with('.') && [".png", ".jpg", ".jpeg"].iter().any(|end| name.ends_with(end))
 }
 
 /// The image in `bytes`: gray stays gray, everything else becomes RGB, transparency is dropped, 16 bits become 8.
 /// `spent` counts the decoded bytes of a split and is checked before pixels are decoded.
-pub(super) fn decode(bytes: &[u8], subject: &str, limits: &DatasetLimits, spent: &mut u64) -> Result<Image> {
+pub(crate) fn decode(bytes: &[u8], subject: &str, limits: &DatasetLimits, spent: &mut u64) -> Result<Image> {
     let broken =
         |cause: image::ImageError| Error::damaged(format!("image {subject} cannot be decoded")).caused_by(cause);
     let reader = ImageReader::new(Cursor::new(bytes))

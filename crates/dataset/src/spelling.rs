@@ -2,7 +2,7 @@
 
 /// The word of `choices` that is fewest letters away from `word`, if it is near enough to be a slip: at most two
 /// letters, or a third of a long word. Of two equally near words the first is taken.
-pub(crate) fn nearest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).max(2);
     choices
         .into_iter()
