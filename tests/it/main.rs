@@ -1,3 +1,12 @@
 //! What needs more than one crate, one module for each question.
 
+mod checkpoints;
 mod conformance;
+mod demo;
+mod device;
+mod interrupt;
+mod journey;
+mod places;
+mod programs;
+mod refusals;
+mod small_pack;

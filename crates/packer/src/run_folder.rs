@@ -94,7 +94,10 @@ pub(crate) fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Resul
 }
 
 /// Writes aside, syncs, renames: whoever looks sees the old file or the new one, also after a power cut.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// `Io`, and the old file is as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let refused = |cause| Error::io("write", path, cause);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = aside().tempfile_in(folder).map_err(refused)?;
@@ -105,7 +108,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// A file that anyone may read whom the user's mask lets: results are for others, temporary files are not.
-fn aside() -> tempfile::Builder<'static, 'static> {
+pub(crate) fn aside() -> tempfile::Builder<'static, 'static> {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

@@ -17,6 +17,7 @@ use taskvec_bundle::{ClassMeans, Head, MODEL_FILE, argmax};
 use taskvec_dataset::Dataset;
 use taskvec_packer::pack_run::pack_run;
 use taskvec_packer::recipe::Recipe;
+use taskvec_packer::run_folder::write_file;
 use taskvec_packer::train::{Ending, train};
 use taskvec_runtime::{BaseModel, Change, HeadChoice, PackLimits, Proof, Session, Skill};
 
@@ -35,8 +36,7 @@ const MARK: &str = "demo.json";
 /// The skill that is trained before your eyes, and the data set that it learns from.
 const TRAINED: (&str, &str) = ("digits", "digits8x8");
 /// The skills whose packs the program carries.
-const CARRIED: [(&str, &str); 3] =
-    [("latin", "omniglot_latin"), ("korean", "omniglot_korean"), ("sketches", "quickdraw3")];
+const CARRIED: [(&str, &str); 2] = [("korean", "omniglot_korean"), ("sketches", "quickdraw3")];
 
 #[derive(Serialize)]
 struct Shown {
@@ -127,8 +127,8 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
         tasks: tasks.iter().map(|task| task.name.to_owned()).collect(),
         rows,
     };
-    super::write_file(&out.join("demo.svg"), drawing(&shown, &tasks[0], &before, &with).as_bytes())?;
-    super::write_file(&out.join(MARK), serde_json::to_string_pretty(&shown)?.as_bytes())?;
+    write_file(&out.join("demo.svg"), drawing(&shown, &tasks[0], &before, &with).as_bytes())?;
+    write_file(&out.join(MARK), serde_json::to_string_pretty(&shown)?.as_bytes())?;
     render::result(json, &shown, |shown| story(shown, &change))?;
     if !base_restored {
         bail!("the weights after detaching are not the base's");
@@ -158,7 +158,7 @@ fn train_skill(home: &Path, name: &str, run: &Path, pack: &Path) -> anyhow::Resu
     match train(&recipe, run, &mut Reporter::new(), &stop)? {
         Ending::Stopped { .. } => Ok(None),
         Ending::Finished(_) => {
-            super::write_file(pack, &pack_run(run, None, None)?.encoded.bytes)?;
+            write_file(pack, &pack_run(run, None, None)?.encoded.bytes)?;
             Ok(Some(()))
         }
     }

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use taskvec_packer::diff::diff;
 use taskvec_packer::recipe::Values;
+use taskvec_packer::run_folder::write_file;
 
 use super::Outcome;
 use crate::args::Diff;
@@ -28,7 +29,7 @@ struct Made {
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let values = typed.values.map_or(Values::Lossless, super::values);
     let made = diff(&typed.base, &typed.tuned, values, typed.name.as_deref())?;
-    super::write_file(&typed.out, &made.encoded.bytes)?;
+    write_file(&typed.out, &made.encoded.bytes)?;
     let warnings = made.comparison.warnings();
     for warning in &warnings {
         render::warning(&warning.message, &warning.help);

@@ -12,7 +12,6 @@ mod train;
 
 use std::path::Path;
 
-use anyhow::Context;
 use taskvec_packer::recipe::Values;
 use taskvec_runtime::{EngineChoice, OrtSettings, PackLimits, Skill};
 
@@ -70,16 +69,4 @@ fn skill(typed: &PackAtAlpha) -> anyhow::Result<(Skill, f32)> {
     let skill = Skill::open(&typed.path, &PackLimits::default())?;
     let alpha = typed.alpha.unwrap_or(skill.recommended_alpha());
     Ok((skill, alpha))
-}
-
-/// Writes a file aside and renames it, so that there is never half of one.
-fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let attempt = || format!("write `{}`", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut aside = tempfile::NamedTempFile::new_in(folder).with_context(attempt)?;
-    aside.write_all(bytes).with_context(attempt)?;
-    aside.as_file().sync_all().with_context(attempt)?;
-    aside.persist(path).map_err(|error| error.error).with_context(attempt)?;
-    Ok(())
 }

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use taskvec_packer::pack_run::pack_run;
+use taskvec_packer::run_folder::write_file;
 use taskvec_packer::train::Accuracy;
 
 use super::Outcome;
@@ -25,7 +26,7 @@ struct Packed {
 
 pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     let packed = pack_run(&typed.run, typed.values.map(super::values), typed.probes)?;
-    super::write_file(&typed.out, &packed.encoded.bytes)?;
+    write_file(&typed.out, &packed.encoded.bytes)?;
     let value = Packed {
         pack: typed.out.display().to_string(),
         pack_bytes: packed.encoded.bytes.len() as u64,

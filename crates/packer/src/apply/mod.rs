@@ -15,7 +15,6 @@ use taskvec_arithmetic::{
 };
 use taskvec_bundle::HEADS_PREFIX;
 use taskvec_pack::{Dtype, Entries, Limits, Pack, TensorEntry};
-use tempfile::NamedTempFile;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -40,7 +39,8 @@ pub fn apply(base: &Path, packs: &[(&[u8], f32)], out: &Path) -> Result<Applied>
     let skills = read_packs(&base, packs)?;
     refuse_the_base(&base, out)?;
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut aside = NamedTempFile::new_in(folder).map_err(|cause| Error::io("create a file in", folder, cause))?;
+    let mut aside =
+        crate::run_folder::aside().tempfile_in(folder).map_err(|cause| Error::io("create a file in", folder, cause))?;
     let original = File::open(base.path()).map_err(|cause| Error::io("read", base.path(), cause))?;
     let copied = std::io::copy(&mut BufReader::new(original), &mut aside);
     copied.map_err(|cause| Error::io("write", out, cause))?;

@@ -58,10 +58,11 @@ fn changes() -> anyhow::Result<Vec<Row>> {
         let open = || Session::with_engine(&base, |_| Ok(Box::new(Idle)));
         let (mut cold, mut warm, mut detach, mut touched) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for _ in 0..ROUNDS {
-            let session = open()?;
-            let first = session.attach(&skill, 1.0)?;
+            let first = open()?.attach(&skill, 1.0)?;
             cold.push(first.weights_ms);
             touched = first.touched_bytes as usize;
+            let session = open()?.keeping_pages();
+            session.attach(&skill, 1.0)?;
             detach.push(session.detach(&skill.digest())?.weights_ms);
             warm.push(session.attach(&skill, 1.0)?.weights_ms);
         }

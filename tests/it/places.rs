@@ -1,0 +1,43 @@
+//! Where things lie that the tests need, and what is said when one of them is not there.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub(super) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// The base bundle of the repository, with its data sets and recipes.
+pub(super) fn handwriting() -> PathBuf {
+    repository().join("models/handwriting")
+}
+
+/// The folder named by `TASKVEC_DATA`, else `shared/data` beside the repository.
+pub(super) fn shared_data() -> Option<PathBuf> {
+    let named = std::env::var_os("TASKVEC_DATA").map(PathBuf::from);
+    let beside = repository().join("../shared/data");
+    let found = named.into_iter().chain([beside]).find(|folder| folder.join("MANIFEST.md").is_file());
+    if found.is_none() {
+        left_out("no shared data (set TASKVEC_DATA to its folder)");
+    }
+    found
+}
+
+/// Whether there is an ONNX Runtime library where the programs look for one on behalf of the tests.
+pub(super) fn has_onnxruntime() -> bool {
+    let pythons = fs::read_dir(repository().join("target/python/lib")).into_iter().flatten().flatten();
+    let has_wheel = |python: PathBuf| python.join("site-packages/onnxruntime").is_dir();
+    let found = std::env::var_os("ORT_DYLIB_PATH").is_some() || pythons.map(|entry| entry.path()).any(has_wheel);
+    if !found {
+        left_out("no ONNX Runtime library (`bash tests/run` installs one, ORT_DYLIB_PATH names one)");
+    }
+    found
+}
+
+/// Written past the harness, which shows what a test prints only when it fails.
+fn left_out(what: &str) {
+    // A closed stderr is no reason to fail.
+    let _ = writeln!(io::stderr(), "left out: {what}");
+}
