@@ -78,7 +78,7 @@ fn sample_column(svg: &mut String, left: usize, top: usize, sample: &Sample) {
     let rows = sample.gray.len() / sample.width.max(1);
     let pixel = size as f64 / sample.width.max(rows).max(1) as f64;
     let _ = write!(svg, r##"<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="#000000"/>"##);
-    let _ = write!(svg, r##"<g transform="translate({left} {top}) scale({pixel:.4})">"##);
+    let _ = write!(svg, r##"<g shape-rendering="crispEdges" transform="translate({left} {top}) scale({pixel:.4})">"##);
     for level in 1..16u8 {
         let mut path = String::new();
         for (at, &gray) in sample.gray.iter().enumerate() {

@@ -66,5 +66,5 @@ pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
 pub use skill::Skill;
-pub use store::Store;
+pub use store::{Committed, Store};
 pub use weights::Weights;

@@ -29,6 +29,15 @@ pub struct Store {
     folder: PathBuf,
 }
 
+/// What shall be in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    /// The base that it was made on.
+    pub base: Fingerprint,
+    /// Digests of packs, each with its alpha, in canonical order.
+    pub skills: Vec<(Digest, f32)>,
+}
+
 /// What `composition.json` says.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,21 +102,21 @@ impl Store {
     /// `Mismatch` when the composition was made on another base; `Damaged` when its file or a pack is not what was written;
     /// `Unsupported` for a newer version; `Io`.
     pub fn composition(&self, base: Fingerprint) -> Result<Vec<(Skill, f32)>, Error> {
-        let Some((written_base, skills)) = self.committed()? else { return Ok(Vec::new()) };
-        if written_base != base {
+        let Some(committed) = self.committed()? else { return Ok(Vec::new()) };
+        if committed.base != base {
             let clause =
-                format!("the composition in `{}` is for base {written_base}, found {base}", self.folder.display());
+                format!("the composition in `{}` is for base {}, found {base}", self.folder.display(), committed.base);
             return Err(Error::new(ErrorKind::Mismatch, clause)
                 .with_help("name the base that it was made on, or another store for this base"));
         }
-        skills.into_iter().map(|(digest, alpha)| Ok((self.pack(&digest)?, alpha))).collect()
+        committed.skills.into_iter().map(|(digest, alpha)| Ok((self.pack(&digest)?, alpha))).collect()
     }
 
-    /// The digests and alphas that shall be in force, with the base they are for; none when nothing was ever committed.
+    /// What shall be in force, by digest; none when nothing was ever committed.
     ///
     /// # Errors
     /// As [`Store::composition`], but no pack is opened.
-    pub fn committed(&self) -> Result<Option<(Fingerprint, Vec<(Digest, f32)>)>, Error> {
+    pub fn committed(&self) -> Result<Option<Committed>, Error> {
         let path = self.folder.join(COMPOSITION);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -133,7 +142,7 @@ impl Store {
             let digest = skill.digest.parse().map_err(|_| damaged(format!("`{}` is no digest", skill.digest)))?;
             skills.push((digest, skill.alpha));
         }
-        Ok(Some((base, skills)))
+        Ok(Some(Committed { base, skills }))
     }
 
     /// Says what shall be in force from now on. Every skill must be installed.

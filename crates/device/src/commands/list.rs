@@ -19,7 +19,7 @@ struct Listed {
 
 pub(crate) fn run(store: &Path, json: bool) -> anyhow::Result<()> {
     let store = Store::open(store)?;
-    let committed = store.committed()?.map(|(_, skills)| skills).unwrap_or_default();
+    let committed = store.committed()?.map(|committed| committed.skills).unwrap_or_default();
     let mut listed = Vec::new();
     for skill in store.packs()? {
         listed.push(Listed {

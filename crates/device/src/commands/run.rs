@@ -48,7 +48,7 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
         head.get_or_insert(HeadChoice::Skill(skill.digest()));
     }
     let head = head.unwrap_or(HeadChoice::Only);
-    let (images, labels) = images(typed)?;
+    let Asked { images, labels } = asked(typed)?;
     let answers = answer(&session, &images, &head)?;
     let accuracy = labels.map(|labels| {
         let right = answers.iter().zip(&labels).filter(|(answer, label)| answer.class == **label as usize).count();
@@ -58,18 +58,25 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
     render::result(json, &Answered { engine, composition, accuracy, answers }, story)
 }
 
-/// The images with what they are called, and their labels when they have some.
-fn images(typed: &Run) -> anyhow::Result<(Vec<(String, Image)>, Option<Vec<u32>>)> {
+/// What is asked about.
+struct Asked {
+    /// What each image is called, and the image.
+    images: Vec<(String, Image)>,
+    /// One for each image of a data set.
+    labels: Option<Vec<u32>>,
+}
+
+fn asked(typed: &Run) -> anyhow::Result<Asked> {
     if let Some(folder) = &typed.data {
         let test = Dataset::open(folder)?.test;
         let named = test.images.into_iter().enumerate().map(|(at, image)| (format!("test {at}"), image));
-        return Ok((named.collect(), Some(test.labels)));
+        return Ok(Asked { images: named.collect(), labels: Some(test.labels) });
     }
     let mut images = Vec::new();
     for path in &typed.images {
         images.push((path.display().to_string(), read_image(path, &DatasetLimits::default())?));
     }
-    Ok((images, None))
+    Ok(Asked { images, labels: None })
 }
 
 fn answer(session: &Session, images: &[(String, Image)], head: &HeadChoice) -> anyhow::Result<Vec<Answer>> {

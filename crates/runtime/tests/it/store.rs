@@ -48,7 +48,7 @@ fn a_composition_for_another_base_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     store.commit(&session(&made.base).composition().unwrap()).unwrap();
-    let refused = store.composition(Fingerprint([7; 32])).unwrap_err();
+    let refused = store.composition(Fingerprint([7; 32])).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Mismatch);
     assert!(refused.to_string().contains("base") && refused.help().is_some(), "{refused}");
 }
