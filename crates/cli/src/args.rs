@@ -216,7 +216,9 @@ impl FromStr for PackAtAlpha {
         };
         match alpha.parse::<f32>() {
             Ok(alpha) if alpha.is_finite() => Ok(Self { path: path.into(), alpha: Some(alpha) }),
-            Ok(alpha) => Err(format!("alpha is {alpha}, expected a finite number such as 1 or -0.5")),
+            Ok(alpha) => Err(format!(
+                "alpha is {alpha}, expected a finite number\nhelp: give one such as 1 or -0.5, or none for the pack's own"
+            )),
             Err(_) => Ok(Self { path: text.into(), alpha: None }),
         }
     }

@@ -67,7 +67,8 @@ fn help(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         let packer = cause.downcast_ref::<taskvec_packer::Error>().and_then(|error| error.help());
         let runtime = cause.downcast_ref::<taskvec_runtime::Error>().and_then(|error| error.help());
-        packer.or(runtime).map(str::to_owned)
+        let pack = cause.downcast_ref::<taskvec_pack::Error>().map(|error| error.help());
+        packer.or(runtime).or(pack).map(str::to_owned)
     })
 }
 

@@ -112,7 +112,9 @@ impl FromStr for PackAtAlpha {
         let typed = text.rsplit_once('@').and_then(|(path, alpha)| Some((path, alpha.parse::<f32>().ok()?)));
         match typed {
             Some((path, alpha)) if alpha.is_finite() => Ok(Self { path: path.into(), alpha: Some(alpha) }),
-            Some((_, alpha)) => Err(format!("alpha is {alpha}, expected a finite number such as 1 or -0.5")),
+            Some((_, alpha)) => Err(format!(
+                "alpha is {alpha}, expected a finite number\nhelp: give one such as 1 or -0.5, or none for the pack's own"
+            )),
             None => Ok(Self { path: text.into(), alpha: None }),
         }
     }

@@ -97,9 +97,8 @@ impl Skills {
     ) -> Result<(), Error> {
         let alpha = usable(alpha)?;
         if self.by_digest.contains_key(&skill.digest()) {
-            return Err(
-                Error::new(ErrorKind::Usage, "it is in force already").with_help("use set_alpha to change its alpha")
-            );
+            return Err(Error::new(ErrorKind::Usage, "it is in force already")
+                .with_help("detach it first, or change its alpha"));
         }
         if self.by_digest.len() >= limits.skills_max {
             let clause = format!("{} skills are in force, and that is the limit", self.by_digest.len());

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::bail;
-use taskvec_runtime::{Digest, Session, Store};
+use taskvec_runtime::{Digest, Error, ErrorKind, Session, SkillInForce, Store};
 
 use super::attach::story;
 use crate::args::Detach;
@@ -18,17 +17,23 @@ pub(crate) fn run(store: &Path, typed: &Detach, json: bool) -> anyhow::Result<()
 }
 
 /// The one skill in force with this name, or whose digest begins with these digits.
-fn meant(session: &Session, typed: &str) -> anyhow::Result<Digest> {
+fn meant(session: &Session, typed: &str) -> Result<Digest, Error> {
     let skills = session.composition()?.skills;
-    let named: Vec<_> =
-        skills.iter().filter(|skill| skill.name == typed || skill.digest.to_string().starts_with(typed)).collect();
+    let is_meant = |skill: &&SkillInForce| {
+        skill.name == typed || (!typed.is_empty() && skill.digest.to_string().starts_with(typed))
+    };
+    let named: Vec<_> = skills.iter().filter(is_meant).collect();
+    let usage = |clause: String, help: String| Err(Error::new(ErrorKind::Usage, clause).with_help(help));
     match named[..] {
         [one] => Ok(one.digest),
-        [] if skills.is_empty() => bail!("no skill is in force, so `{typed}` cannot be detached"),
         [] => {
             let names: Vec<_> = skills.iter().map(|skill| format!("`{}`", skill.name)).collect();
-            bail!("no skill `{typed}` is in force, found {}", names.join(", "))
+            let found = if names.is_empty() { "the base alone".to_owned() } else { names.join(", ") };
+            usage(format!("no skill `{typed}` is in force"), format!("in force: {found}"))
         }
-        _ => bail!("`{typed}` means {} skills in force: name one by more digits of its digest", named.len()),
+        _ => usage(
+            format!("`{typed}` means {} skills in force", named.len()),
+            "name one by the first digits of its digest, which `list` shows".to_owned(),
+        ),
     }
 }
