@@ -93,7 +93,7 @@ fn what_is_not_in_force_cannot_be_detached() {
     on_base(&store, "attach", &[&small_pack(folder.path(), "good", 0)]).ended_with(0);
     let before = contents(&store);
     let refused = on_base(&store, "detach", &[Path::new("better")]);
-    assert_eq!(refused.code, Some(1), "{refused}");
+    assert_eq!(refused.code, Some(2), "{refused}");
     for name in ["`better`", "`good`"] {
         assert!(refused.stderr.contains(name), "{refused}");
     }

@@ -392,7 +392,7 @@ fn a_fixed_head_stays_the_class_means() {
     let recipe = ground.recipe(&skill("method: dense"));
     let task = Task::open(&recipe, &start.preprocessing).unwrap();
     let found = features(&Crew::new(1), &start.network, &task.train, &Device::flex());
-    let means = class_means_head(&found, 16, &task.train.labels, &task.classes, 10.0).unwrap();
+    let means = class_means_head(&found, 16, &task.train.labels, &task.classes, recipe.head.temperature).unwrap();
     assert_eq!(read_head(&ground.path("fixed")).unwrap(), means);
     assert!(run.accuracy.test.unwrap() > 0.7);
 }
