@@ -53,6 +53,7 @@ mod skill;
 mod store;
 mod turn;
 mod weights;
+mod yardstick;
 
 pub use taskvec_bundle::{Head, Limits as BundleLimits, Preprocessing};
 pub use taskvec_pack::{Digest, Fingerprint, Limits as PackLimits};
@@ -68,3 +69,4 @@ pub use session::{Change, Session};
 pub use skill::Skill;
 pub use store::{Committed, Store};
 pub use weights::Weights;
+pub use yardstick::CopyTimes;
