@@ -20,6 +20,10 @@ test:
 bless:
     TASKVEC_BLESS=1 cargo test --release -p taskvec-tests
 
+# Ten minutes of random swaps under load, on each engine; every answer held against a fresh session.
+storm:
+    cargo test --release --workspace --test it -- --ignored --nocapture ten_minutes_of_changes
+
 # Every number of the README, each beside its alternative.
 bench:
     bash bench/run

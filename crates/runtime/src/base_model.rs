@@ -1,6 +1,6 @@
 //! A base model: its bundle mapped read-only, every tensor held against its digest.
 //!
-//! Opening reads every byte once, to digest it; afterwards only the pages that are used stay in memory, and they are
+//! Opening reads every byte once, to digest it, unless a note says that this very file was verified before; afterwards only the pages that are used stay in memory, and they are
 //! the page cache's, shared with every other process on the same file. The file is opened once: the composed weights
 //! are a second mapping of that very file, whatever happens to its path in the meantime.
 
@@ -16,10 +16,11 @@ use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, ErrorKind, of_bundle};
 use crate::map::{PrivateMap, ReadOnlyMap};
+use crate::verified::Verified;
 
 /// A base bundle, mapped and verified. Cheap to clone: clones share the mapping.
 ///
-/// Having a `BaseModel` tells you: when it was opened, every tensor was the one that `base.json` lists, so that the
+/// Having a `BaseModel` tells you: when it was opened or noted, every tensor was the one that `base.json` lists, so that the
 /// fingerprint is that of the mapped bytes; editable tensors are f32, f16 or bf16 and lie at a multiple of their
 /// element's size. It tells you nothing about `graph.onnx`, which only ONNX Runtime reads.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ struct Inside {
     file: File,
     map: ReadOnlyMap,
     described: Base,
+    verified: Option<Verified>,
     tensors: Vec<BaseTensor>,
     in_file_order: Vec<usize>,
     heads: BTreeMap<String, Arc<Head>>,
@@ -69,12 +71,31 @@ impl BaseModel {
     /// # Errors
     /// As [`BaseModel::open`]; `Limit` when a header is longer than allowed.
     pub fn open_within(folder: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        Self::open_unless_verified(folder, limits, None)
+    }
+
+    /// As [`BaseModel::open_within`], but the bytes of the tensors are not digested if the file is the very one that
+    /// `before` was noted of; see [`Verified`] for how that is known, and what it does not notice.
+    ///
+    /// # Errors
+    /// As [`BaseModel::open_within`].
+    pub fn open_unless_verified(
+        folder: impl AsRef<Path>,
+        limits: &Limits,
+        before: Option<&Verified>,
+    ) -> Result<Self, Error> {
         let folder = folder.as_ref().to_owned();
         let attempt = |cause: Error| cause.while_doing(format!("open base `{}`", folder.display()));
         let described = Base::read_within(&folder, limits).map_err(of_bundle).map_err(attempt)?;
         let (file, map) = map_file(&folder.join(MODEL_FILE)).map_err(attempt)?;
         let header = TensorFile::parse_within(map.bytes(), limits).map_err(of_bundle).map_err(attempt)?;
-        described.verify(&header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
+        // Noted before the bytes are read: a write in between then shows the next time.
+        let verified = Verified::now(&described, &file);
+        if verified.is_some() && verified.as_ref() == before {
+            described.verify_list(&header).map_err(of_bundle).map_err(attempt)?;
+        } else {
+            described.verify(&header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
+        }
         let tensors = tensors_of(&described, &header).map_err(attempt)?;
         let mut in_file_order: Vec<usize> = (0..tensors.len()).collect();
         in_file_order.sort_by_key(|&tensor| tensors[tensor].place.start);
@@ -83,7 +104,14 @@ impl BaseModel {
             let head = described.head(&entry.name, &header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
             heads.insert(entry.name.clone(), Arc::new(head));
         }
-        Ok(Self { inside: Arc::new(Inside { folder, file, map, described, tensors, in_file_order, heads }) })
+        let inside = Inside { folder, file, map, described, verified, tensors, in_file_order, heads };
+        Ok(Self { inside: Arc::new(inside) })
+    }
+
+    /// A note for the next start, by which this file is known again; none where that cannot be relied on, and then the
+    /// file is verified again.
+    pub fn verified(&self) -> Option<&Verified> {
+        self.inside.verified.as_ref()
     }
 
     /// The folder it was opened from.

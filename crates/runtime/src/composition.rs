@@ -78,8 +78,8 @@ pub(crate) struct Placed {
     pub(crate) alpha: f32,
     /// For each tensor of the pack, in the pack's order, its number in the base.
     pub(crate) places: Arc<[usize]>,
-    /// Numbers of the tensors in which applying the skill, in its turn, changes at least one bit.
-    pub(crate) felt: BTreeSet<usize>,
+    /// Whether applying the skill, in its turn, changed at least one bit of the weights; known once it is composed.
+    pub(crate) felt: bool,
 }
 
 impl Skills {
@@ -105,7 +105,7 @@ impl Skills {
             return Err(Error::new(ErrorKind::Limit, clause).with_help("detach one first, or raise `skills_max`"));
         }
         let places = skill.places(base)?.into();
-        self.by_digest.insert(skill.digest(), Placed { skill: skill.clone(), alpha, places, felt: BTreeSet::new() });
+        self.by_digest.insert(skill.digest(), Placed { skill: skill.clone(), alpha, places, felt: false });
         Ok(())
     }
 
@@ -132,25 +132,15 @@ impl Skills {
         self.by_digest.values()
     }
 
-    /// Records in which tensors a skill is felt.
-    pub(crate) fn note_felt(&mut self, digest: &Digest, tensor: usize, felt: bool) {
-        if let Some(placed) = self.by_digest.get_mut(digest) {
-            if felt {
-                placed.felt.insert(tensor);
-            } else {
-                placed.felt.remove(&tensor);
-            }
+    /// Records which skills are felt: these, and no others.
+    pub(crate) fn note_felt(&mut self, felt: &BTreeSet<Digest>) {
+        for (digest, placed) in &mut self.by_digest {
+            placed.felt = felt.contains(digest);
         }
     }
 
-    /// Takes over where skills are felt from `before`, for those that were in force there with the same alpha: tensors
-    /// on which nothing changes are not looked at again.
-    pub(crate) fn adopt_felt(&mut self, before: &Self) {
-        for (digest, placed) in &mut self.by_digest {
-            if let Some(old) = before.get(digest).filter(|old| old.alpha.to_bits() == placed.alpha.to_bits()) {
-                placed.felt.clone_from(&old.felt);
-            }
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_digest.is_empty()
     }
 
     /// SHA-256 of the domain, the base's fingerprint and, for each skill in canonical order, its digest and its alpha's

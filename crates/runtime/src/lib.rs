@@ -19,7 +19,7 @@
 //! println!("{:?}", answer.classes().next());
 //!
 //! session.detach(&digits.digest())?;
-//! assert!(session.look_at_weights(|weights| weights.bytes() == base.bytes())?);
+//! assert!(session.look_at_weights(|weights| weights.bytes() == base.bytes()));
 //! # Ok(())
 //! # }
 //! ```
@@ -30,7 +30,7 @@
 //!    subtracted: what goes is restored from the base, what stays is applied again, in one order.
 //! 2. The base is never written: its mapping cannot be.
 //! 3. A change is whole or did not happen: checked, applied, proved on this device, or taken back.
-//! 4. An inference sees one composition, and its answer names it.
+//! 4. An inference sees one composition, and its answer names it. It never waits for a change.
 //! 5. What costs memory is what a composition touches: pages that no skill writes are shared.
 #![deny(unsafe_code)]
 
@@ -51,7 +51,9 @@ mod probe;
 mod session;
 mod skill;
 mod store;
-mod turn;
+mod switch;
+mod sync;
+mod verified;
 mod weights;
 mod yardstick;
 
@@ -61,12 +63,13 @@ pub use taskvec_pack::{Digest, Fingerprint, Limits as PackLimits};
 pub use answer::{HeadChoice, Logits};
 pub use base_model::{BaseModel, BaseTensor};
 pub use composition::{Composition, CompositionLimits, SkillInForce};
-pub use engine::{Engine, EngineChoice, EngineKind, OrtSettings};
+pub use engine::{Engine, EngineChoice, EngineKind, Inference, OrtSettings};
 pub use error::{Error, ErrorKind};
 pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
 pub use skill::Skill;
 pub use store::{Committed, Store};
+pub use verified::Verified;
 pub use weights::Weights;
 pub use yardstick::CopyTimes;

@@ -3,9 +3,8 @@
 //! The one file that names `memmap2`, and the one with `unsafe` for maps. What the rest of the crate may rely on:
 //!
 //! - **The base is never written.** Its mapping has no write permission; a stray write is a fault, not a corruption.
-//! - **Writers are alone.** [`PrivateMap::write`] gives the bytes out only while no [`WeightsReader`] lives. An engine
-//!   that lies over the mapping either holds a reader (and drops it before a change) or holds raw addresses
-//!   ([`PrivateMap::address`]) and promises, in its own `unsafe` block, to use them only inside a call of the session.
+//! - **Writers are alone.** [`PrivateMap::write`] gives the bytes out only while no [`WeightsReader`] lives. What an
+//!   engine lays over the mapping holds a reader, also where it hands a raw address to a foreign library.
 //! - **A pack stays with its bytes.** [`HeldPack`] keeps what was read beside what it was read from.
 //! - **Untouched pages are shared** with the base and with every other process that maps the same file.
 //!
@@ -71,8 +70,7 @@ impl PrivateMap {
     pub(crate) fn write(&mut self) -> Option<&mut [u8]> {
         Arc::get_mut(&mut self.readers)?;
         // SAFETY: the mapping is `len` bytes long, writable, and lives as long as `self.memory`. No other reference
-        // into it exists: `bytes` is excluded by `&mut self`, readers by the count above. Raw addresses given to an
-        // engine are not used during this borrow (contract of `address`).
+        // into it exists: `bytes` is excluded by `&mut self`, readers by the count above.
         Some(unsafe { slice::from_raw_parts_mut(self.memory.as_mut_ptr(), self.memory.len()) })
     }
 
@@ -89,8 +87,7 @@ impl PrivateMap {
     fn discard_on_linux(&mut self, range: Range<usize>) -> io::Result<()> {
         let advice = memmap2::UncheckedAdvice::DontNeed;
         // SAFETY: on Linux `MADV_DONTNEED` on a private file mapping drops our copies, and the next access reads the
-        // file again; the memory stays mapped. No reference into it exists (`&mut self`, no reader, contract of
-        // `address`).
+        // file again; the memory stays mapped. No reference into it exists (`&mut self`, no reader).
         unsafe { self.memory.unchecked_advise_range(advice, range.start, range.len()) }
     }
 
@@ -103,29 +100,10 @@ impl PrivateMap {
     pub(crate) fn reader(&self) -> WeightsReader {
         WeightsReader { memory: Arc::clone(&self.memory), _count: Arc::clone(&self.readers) }
     }
-
-    /// The address of `range` and what keeps it mapped; `None` if the range is not inside the mapping.
-    ///
-    /// Reading through the address is up to the caller, who must do it only while the session is inside a call of
-    /// [`crate::Engine::features`]: then nothing writes.
-    #[cfg(feature = "ort")]
-    pub(crate) fn address(&self, range: Range<usize>) -> Option<(std::ptr::NonNull<u8>, KeepMapped)> {
-        if range.start > range.end || range.end > self.memory.len() {
-            return None;
-        }
-        let start = self.memory.as_mut_ptr().wrapping_add(range.start);
-        Some((std::ptr::NonNull::new(start)?, KeepMapped { _memory: Arc::clone(&self.memory) }))
-    }
 }
 
-/// Keeps the mapping behind raw addresses alive. It keeps nobody from writing.
-#[cfg(feature = "ort")]
-pub(crate) struct KeepMapped {
-    _memory: Arc<MmapRaw>,
-}
-
-/// The composed weights, the whole file, readable for as long as this lives. While it lives nothing can be attached or
-/// detached: an engine holds it between changes and drops it in [`crate::Engine::forget_weights`].
+/// The composed weights of one view, the whole file, readable for as long as this lives. While it lives nobody writes to
+/// them: the view's memory is taken back, or used for another composition, when the last reader is gone.
 pub struct WeightsReader {
     memory: Arc<MmapRaw>,
     _count: Arc<()>,
@@ -224,13 +202,5 @@ mod tests {
         assert!(composed.bytes()[8192..].iter().all(|&byte| byte == 0));
         assert!(composed.discard(0..bytes.len()));
         assert_eq!(composed.bytes(), bytes);
-    }
-
-    #[cfg(feature = "ort")]
-    #[test]
-    fn an_address_outside_is_refused() {
-        let composed = PrivateMap::of(&file_of(&[1; 100]), 100).unwrap();
-        assert!(composed.address(0..100).is_some());
-        assert!(composed.address(50..101).is_none());
     }
 }

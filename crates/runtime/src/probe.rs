@@ -1,6 +1,7 @@
 //! The proof that a composition works on this device, with this engine, on these weights.
 //!
-//! It is given after every change, before the change counts; if it fails, the session goes back to what was in force.
+//! It is given on the view that a change is prepared on, before that view serves; if it fails, what was in force has been
+//! serving all the time and stays.
 //!
 //! Which proof is given when stands at [`Proof`]. With several skills it is no more than that they are felt and finite:
 //! a pack's maker has seen its answers with the pack alone, and nobody has seen this mix. What a mix is worth is for
@@ -11,10 +12,9 @@ use taskvec_pack::{ProbeInput, Probes};
 
 use crate::base_model::BaseModel;
 use crate::composition::{Placed, Skills};
-use crate::engine::Engine;
+use crate::engine::{Engine, Inference};
 use crate::error::{Error, ErrorKind};
 use crate::skill::Skill;
-use crate::weights::Weights;
 
 /// Inputs given to the engine at once: bounds the memory that a pack with many probes can claim.
 const PROBES_AT_ONCE: u32 = 16;
@@ -68,11 +68,16 @@ pub enum NoProbes {
     NoneForEngine,
 }
 
-/// Proves `skills`, which `weights` hold already, on `engine`.
+/// Proves `skills`, which `weights` hold already, by what `inference` of `engine` answers with them.
 ///
 /// # Errors
 /// `Mismatch` when a skill is not felt or an answer is not the expected one; what the engine says otherwise.
-pub(crate) fn prove(engine: &mut dyn Engine, weights: &Weights, skills: &Skills) -> Result<Proof, Error> {
+pub(crate) fn prove(
+    engine: &dyn Engine,
+    inference: &dyn Inference,
+    base: &BaseModel,
+    skills: &Skills,
+) -> Result<Proof, Error> {
     if let Some(unfelt) = skills.iter().find(|placed| !is_felt(placed)) {
         let (name, alpha) = (unfelt.skill.name(), unfelt.alpha);
         let clause = format!("skill `{name}` at alpha {alpha} changes no weight, expected at least one");
@@ -83,15 +88,15 @@ pub(crate) fn prove(engine: &mut dyn Engine, weights: &Weights, skills: &Skills)
     let because = match (all.next(), all.next()) {
         (None, _) => return Ok(Proof::Base),
         (Some(_), Some(_)) => NoProbes::SeveralSkills,
-        (Some(only), None) => match usable_probes(only, &*engine) {
-            Ok((probes, tolerance)) => return hold(engine, weights, &only.skill, &probes, tolerance),
+        (Some(only), None) => match usable_probes(only, engine) {
+            Ok((probes, tolerance)) => return hold(engine, inference, base, &only.skill, &probes, tolerance),
             Err(because) => because,
         },
     };
-    let inputs = inputs_of(skills, weights.base());
+    let inputs = inputs_of(skills, base);
     let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
     for pixels in inputs {
-        let features = features(engine, weights, &pixels, 1)?;
+        let features = features(inference, base, &pixels, 1)?;
         if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
             let clause = format!("a feature is {wrong} with these skills in force, expected a finite number");
             return Err(Error::new(ErrorKind::Mismatch, clause).with_help("use smaller alphas"));
@@ -100,15 +105,15 @@ pub(crate) fn prove(engine: &mut dyn Engine, weights: &Weights, skills: &Skills)
     Ok(Proof::Felt { because, inputs: count })
 }
 
-/// What the engine gives for `pixels`, as many numbers as it should.
+/// What `inference` gives for `pixels`, as many numbers as it should.
 pub(crate) fn features(
-    engine: &mut dyn Engine,
-    weights: &Weights,
+    inference: &dyn Inference,
+    base: &BaseModel,
     pixels: &[f32],
     batch: usize,
 ) -> Result<Vec<f32>, Error> {
-    let features = engine.features(weights, pixels, batch)?;
-    let expected = weights.base().feature_width().saturating_mul(batch);
+    let features = inference.features(pixels, batch)?;
+    let expected = base.feature_width().saturating_mul(batch);
     if features.len() != expected {
         let clause = format!("the engine gave {} features for {batch} inputs, expected {expected}", features.len());
         return Err(Error::new(ErrorKind::Mismatch, clause).with_help("the bundle's parts do not fit: copy it again"));
@@ -117,7 +122,7 @@ pub(crate) fn features(
 }
 
 fn is_felt(placed: &Placed) -> bool {
-    placed.alpha == 0.0 || placed.places.is_empty() || !placed.felt.is_empty()
+    placed.alpha == 0.0 || placed.places.is_empty() || placed.felt
 }
 
 fn usable_probes<'a>(only: &'a Placed, engine: &dyn Engine) -> Result<(Probes<'a>, f32), NoProbes> {
@@ -131,8 +136,9 @@ fn usable_probes<'a>(only: &'a Placed, engine: &dyn Engine) -> Result<(Probes<'a
 
 /// Holds every probe of `skill` against what the engine answers now.
 fn hold(
-    engine: &mut dyn Engine,
-    weights: &Weights,
+    engine: &dyn Engine,
+    inference: &dyn Inference,
+    base: &BaseModel,
     skill: &Skill,
     probes: &Probes<'_>,
     tolerance: f32,
@@ -145,7 +151,7 @@ fn hold(
             .filter_map(|index| probes.probe(index))
             .flat_map(|probe| pixels_of(skill, probe.input))
             .collect();
-        let features = features(engine, weights, &pixels, (last - first) as usize)?;
+        let features = features(inference, base, &pixels, (last - first) as usize)?;
         let found = match skill.head() {
             Some(head) => head.logits(&features).map_err(crate::error::of_bundle)?,
             None => features,
@@ -156,7 +162,7 @@ fn hold(
             if difference.is_nan() || difference > tolerance {
                 let at = u32::try_from(at).unwrap_or(u32::MAX);
                 let (probe, number) = (first + at / probes.output_len, at % probes.output_len);
-                return Err(failed(&*engine, skill, probe, number, expected, found, tolerance));
+                return Err(failed(engine, skill, probe, number, expected, found, tolerance));
             }
             difference_max = difference_max.max(difference);
         }

@@ -1,13 +1,19 @@
-//! A session: base, composition and engine, ready to infer.
+//! A session: base, compositions and engine, ready to infer from many threads.
 //!
-//! One lock, first come, first served. A change waits for the inferences that came before it; the inferences that come
-//! after it wait for the change. So an inference sees one composition, whole: the one named in its answer.
+//! What serves is a *view*: a private mapping of the base with one composition written into it, and what the engine lays
+//! over it. A view never changes while it serves. An inference takes the view that serves when it comes, and keeps it to
+//! its end: it sees one composition, whole, the one named in its answer, and it never waits for a change.
 //!
-//! A change is a transaction. Everything that can be checked without touching a weight is checked first. Then the
-//! weights are changed, the proof is made (see [`Proof`]), and only then does the new composition count. If anything
-//! fails, the weights are composed again as they were, which gives the same bits, since weights are a function of the
-//! composition and of nothing else.
+//! A change is prepared beside what serves. Everything that can be checked without touching a weight is checked first.
+//! Then the new composition is written on a mapping that nobody uses, what the engine needs is laid over it, and the
+//! proof is made there (see [`Proof`]). Only then does the new view serve, by the exchange of one pointer. Once the
+//! inferences that began before have ended, the old view's memory is taken back. If anything fails on the way, the old
+//! view has never stopped serving.
+//!
+//! So a change costs the touched pages of two compositions for as long as it lasts, and of one afterwards. The view of
+//! the base alone costs nothing and stays for the life of the session: to detach everything is to exchange the pointer.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -16,31 +22,36 @@ use taskvec_pack::{Digest, EngineKind};
 use crate::answer::{self, HeadChoice, Logits};
 use crate::base_model::BaseModel;
 use crate::composition::{Composition, CompositionLimits, Skills};
-use crate::engine::{self, Engine, EngineChoice};
+use crate::engine::{self, Engine, EngineChoice, Inference};
 use crate::error::{Error, ErrorKind, of_bundle};
 use crate::probe::{self, Proof};
 use crate::skill::Skill;
-use crate::turn::{Turn, Turns};
+use crate::switch::Switch;
 use crate::weights::{Weights, Work};
 
-/// Base, composition and engine. Shared by reference between threads.
+/// Base, composition and engine. Shared by reference between threads, which may infer and change at once.
 ///
 /// The session gives out nothing of its inside but answers, and keeps its promises for as long as the bundle's file is
 /// not edited: see [`BaseModel::open`].
 pub struct Session {
     base: BaseModel,
-    engine_kind: EngineKind,
-    engine_description: String,
+    engine: Arc<dyn Engine>,
     limits: CompositionLimits,
-    state: Turns<State>,
+    keeps_pages: bool,
+    /// The base alone; none when the engine copies weights, so that keeping it would cost a model's memory.
+    bare: Option<Arc<View>>,
+    serving: Switch<View>,
+    /// Held during a change. In it: a clean mapping for the next one.
+    changing: Mutex<Option<Weights>>,
 }
 
-struct State {
-    engine: Box<dyn Engine>,
+/// One composition, ready to be used.
+struct View {
+    inference: Box<dyn Inference>,
     weights: Weights,
     in_force: Skills,
-    /// The weights are not what `in_force` says: going back has failed.
-    torn: bool,
+    /// Of `in_force`.
+    digest: Digest,
 }
 
 /// What a change did, and what it took.
@@ -54,45 +65,67 @@ pub struct Change {
     pub tensors: usize,
     /// Entries of packs that were applied for that.
     pub entries: u64,
-    /// Pages of 4 KiB that the composition has written, in all: the memory that it owns. (With
-    /// [`Session::keeping_pages`], pages of earlier compositions come on top.)
+    /// Pages of 4 KiB that the composition has written: the memory that it owns. (With [`Session::keeping_pages`], pages
+    /// of earlier compositions come on top.)
     pub touched_pages: usize,
     /// Their size in bytes.
     pub touched_bytes: u64,
-    /// Time spent waiting for earlier inferences, in ms.
+    /// Time spent waiting for another change to end, in ms.
     pub wait_ms: f64,
-    /// Time spent changing weights, in ms.
+    /// Time spent writing weights, in ms.
     pub weights_ms: f64,
-    /// Time spent on the proof, in ms.
+    /// Time spent on the engine's preparations and on the proof, in ms. After it the new composition serves.
     pub proof_ms: f64,
+    /// Time spent, while the new composition served already, on waiting for the inferences that had begun before and on
+    /// taking the old composition's memory back, in ms.
+    pub settle_ms: f64,
 }
 
 impl Session {
-    /// Opens the chosen engine over a private mapping of `base`, with nothing in force.
+    /// Opens the chosen engine for `base`, with nothing in force.
     ///
     /// # Errors
     /// `Io` when the file cannot be mapped again; `Unsupported` when the engine is not there or refuses the base;
     /// `Mismatch` when the bundle's parts do not belong together.
     pub fn open(base: &BaseModel, choice: &EngineChoice) -> Result<Self, Error> {
-        Self::with_engine(base, |weights| engine::open(choice, base, weights))
+        Self::with_engine(base, engine::open(choice, base)?)
     }
 
     /// Opens a session over an engine of the caller's own.
     ///
     /// # Errors
-    /// `Io` when the file cannot be mapped again, and what `make` returns.
-    pub fn with_engine(
-        base: &BaseModel,
-        make: impl FnOnce(&Weights) -> Result<Box<dyn Engine>, Error>,
-    ) -> Result<Self, Error> {
-        let weights = Weights::over(base)?;
-        let engine = make(&weights)?;
+    /// `Io` when the file cannot be mapped again, and what the engine says.
+    pub fn with_engine(base: &BaseModel, engine: Arc<dyn Engine>) -> Result<Self, Error> {
+        let view = Arc::new(View::bare(base, &*engine)?);
         Ok(Self {
             base: base.clone(),
-            engine_kind: engine.kind(),
-            engine_description: engine.describe(),
             limits: CompositionLimits::default(),
-            state: Turns::new(State { engine, weights, in_force: Skills::default(), torn: false }),
+            keeps_pages: false,
+            bare: (!engine.copies_weights()).then(|| Arc::clone(&view)),
+            engine,
+            serving: Switch::new(view),
+            changing: Mutex::new(None),
+        })
+    }
+
+    /// Another session on the same base, engine and settings, with nothing in force: several compositions can serve at
+    /// once, and each request goes to the session of its choice. It costs the pages that its composition touches.
+    ///
+    /// # Errors
+    /// What the engine says, when it copies weights; none otherwise.
+    pub fn beside(&self) -> Result<Self, Error> {
+        let view = match &self.bare {
+            Some(bare) => Arc::clone(bare),
+            None => Arc::new(View::bare(&self.base, &*self.engine)?),
+        };
+        Ok(Self {
+            base: self.base.clone(),
+            engine: Arc::clone(&self.engine),
+            limits: self.limits,
+            keeps_pages: self.keeps_pages,
+            bare: self.bare.clone(),
+            serving: Switch::new(view),
+            changing: Mutex::new(None),
         })
     }
 
@@ -102,15 +135,12 @@ impl Session {
         Self { limits, ..self }
     }
 
-    /// The same session, which keeps its pages when the last skill is detached: they hold the base's bytes again, and
-    /// the next attach does not have to wait for fresh ones (a quarter to a tenth of the time), at the price of their
-    /// memory. By default they go back to the system.
+    /// The same session, which keeps the pages of a composition that is no longer in force for the next one, which then
+    /// does not have to wait for fresh pages (a quarter to a tenth of the time), at the price of their memory. By default
+    /// they go back to the system.
     #[must_use]
     pub fn keeping_pages(self) -> Self {
-        if let Some(mut state) = self.state.take() {
-            state.weights.keep_pages();
-        }
-        self
+        Self { keeps_pages: true, ..self }
     }
 
     /// The base underneath.
@@ -120,12 +150,12 @@ impl Session {
 
     /// Which engine infers.
     pub fn engine_kind(&self) -> EngineKind {
-        self.engine_kind
+        self.engine.kind()
     }
 
     /// The engine, its version and settings, for people.
-    pub fn engine(&self) -> &str {
-        &self.engine_description
+    pub fn engine(&self) -> String {
+        self.engine.describe()
     }
 
     /// Puts `skill` in force at `alpha`, beside what is.
@@ -163,32 +193,25 @@ impl Session {
     /// As [`Session::attach`], and `Usage` when a skill is given twice.
     pub fn swap(&self, skills: impl IntoIterator<Item = (Skill, f32)>) -> Result<Change, Error> {
         let fill = |wanted: &mut Skills| {
-            let before = std::mem::take(wanted);
+            *wanted = Skills::default();
             for (skill, alpha) in skills {
                 wanted
                     .add(&self.base, &skill, alpha, &self.limits)
                     .map_err(|cause| cause.while_doing(format!("skill `{}`", skill.name())))?;
             }
-            wanted.adopt_felt(&before);
             Ok(())
         };
         self.change(fill).map_err(|cause| cause.while_doing("swap"))
     }
 
-    /// What is in force. Waits for its turn like an inference.
-    ///
-    /// # Errors
-    /// `Usage` when the session was left by a panic.
-    pub fn composition(&self) -> Result<Composition, Error> {
-        Ok(self.turn()?.in_force.snapshot(self.base.fingerprint()))
+    /// What is in force.
+    pub fn composition(&self) -> Composition {
+        self.serving.lease().in_force.snapshot(self.base.fingerprint())
     }
 
     /// Digest of what is in force.
-    ///
-    /// # Errors
-    /// As [`Session::composition`].
-    pub fn digest(&self) -> Result<Digest, Error> {
-        Ok(self.turn()?.in_force.digest(self.base.fingerprint()))
+    pub fn digest(&self) -> Digest {
+        self.serving.lease().digest
     }
 
     /// Answers for a batch of inputs with the head of the caller's choice.
@@ -201,11 +224,11 @@ impl Session {
     /// `Usage` when the pixels are not that many, or there is no such head; what the engine says otherwise.
     pub fn infer(&self, pixels: &[f32], batch: usize, head: &HeadChoice) -> Result<Logits, Error> {
         self.check_pixels(pixels, batch)?;
-        let mut state = self.turn()?;
-        let head = answer::head(&state.in_force, &self.base, head)?;
-        let features = state.features(pixels, batch)?;
-        let composition = state.in_force.digest(self.base.fingerprint());
-        drop(state);
+        let view = self.serving.lease();
+        let head = answer::head(&view.in_force, &self.base, head)?;
+        let features = probe::features(&*view.inference, &self.base, pixels, batch)?;
+        let composition = view.digest;
+        drop(view);
         let values = head.logits(&features).map_err(of_bundle)?;
         Ok(Logits { values, class_count: head.class_count(), head, composition })
     }
@@ -219,42 +242,83 @@ impl Session {
     /// As [`Session::infer`].
     pub fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.check_pixels(pixels, batch)?;
-        self.turn()?.features(pixels, batch)
+        probe::features(&*self.serving.lease().inference, &self.base, pixels, batch)
     }
 
     /// Lets `look` see the composed weights: the whole `model.safetensors` as it is in force, header and all. Nothing
-    /// changes while it looks.
-    ///
-    /// # Errors
-    /// As [`Session::composition`].
-    pub fn look_at_weights<R>(&self, look: impl FnOnce(&Weights) -> R) -> Result<R, Error> {
-        Ok(look(&self.turn()?.weights))
+    /// changes them while it looks. It must not change this session: the change would wait for it to end.
+    pub fn look_at_weights<R>(&self, look: impl FnOnce(&Weights) -> R) -> R {
+        look(&self.serving.lease().weights)
     }
 
     fn change(&self, edit: impl FnOnce(&mut Skills) -> Result<(), Error>) -> Result<Change, Error> {
         let waiting = Instant::now();
-        let mut state = self.turn()?;
+        // A change that panicked has left nothing half done: its mapping went with it.
+        let mut spare = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let wait_ms = ms(waiting.elapsed());
-        let mut wanted = state.in_force.clone();
+        let mut wanted = self.serving.lease().in_force.clone();
         edit(&mut wanted)?;
-        let (work, proof, weights_ms, proof_ms) = state.transact(wanted, &self.limits)?;
+        let prepared = self.prepare(wanted, &mut spare)?;
+        let settling = Instant::now();
+        let Prepared { view, work, proof, weights_ms, proof_ms } = prepared;
+        let composition = view.in_force.snapshot(self.base.fingerprint());
+        let (touched_pages, touched_bytes) = (view.weights.touched_pages(), view.weights.touched_bytes());
+        let before = self.serving.replace(view).when_unused();
+        // Others hold it when it is the bare view, which stays.
+        if let Ok(before) = Arc::try_unwrap(before) {
+            *spare = before.taken_back(self.keeps_pages);
+        }
         Ok(Change {
-            composition: state.in_force.snapshot(self.base.fingerprint()),
+            composition,
             proof,
             tensors: work.tensors,
             entries: work.entries,
-            touched_pages: state.weights.touched_pages(),
-            touched_bytes: state.weights.touched_bytes(),
+            touched_pages,
+            touched_bytes,
             wait_ms,
             weights_ms,
             proof_ms,
+            settle_ms: ms(settling.elapsed()),
         })
     }
 
-    fn turn(&self) -> Result<Turn<'_, State>, Error> {
-        self.state.take().filter(|state| !state.torn).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, "an earlier call left this session unusable").with_help("open a new session")
-        })
+    /// A view of `wanted`, composed and proved, that does not serve yet.
+    fn prepare(&self, mut wanted: Skills, spare: &mut Option<Weights>) -> Result<Prepared, Error> {
+        let started = Instant::now();
+        if let (true, Some(bare)) = (wanted.is_empty(), &self.bare) {
+            let (view, work) = (Arc::clone(bare), Work::default());
+            return Ok(Prepared { view, work, proof: Proof::Base, weights_ms: ms(started.elapsed()), proof_ms: 0.0 });
+        }
+        let mut weights = spare.take().map_or_else(|| Weights::over(&self.base), Ok)?;
+        let work = weights.compose(&mut wanted)?;
+        let weights_ms = ms(started.elapsed());
+        let started = Instant::now();
+        let view = match self.check_size(&weights).and_then(|()| self.engine.over(&weights)) {
+            Ok(inference) => View::new(&self.base, weights, inference, wanted),
+            Err(cause) => {
+                *spare = weights.cleaned(self.keeps_pages);
+                return Err(cause);
+            }
+        };
+        match probe::prove(&*self.engine, &*view.inference, &self.base, &view.in_force) {
+            Ok(proof) => {
+                Ok(Prepared { view: Arc::new(view), work, proof, weights_ms, proof_ms: ms(started.elapsed()) })
+            }
+            Err(cause) => {
+                *spare = view.taken_back(self.keeps_pages);
+                Err(cause)
+            }
+        }
+    }
+
+    fn check_size(&self, weights: &Weights) -> Result<(), Error> {
+        let (touched, most) = (weights.touched_bytes(), self.limits.touched_bytes_max);
+        if touched > most {
+            let clause = format!("the composition touches {touched} bytes of weights, more than the limit of {most}");
+            return Err(Error::new(ErrorKind::Limit, clause)
+                .with_help("detach a skill, raise `touched_bytes_max`, or use packs with a coarser granule"));
+        }
+        Ok(())
     }
 
     fn check_pixels(&self, pixels: &[f32], batch: usize) -> Result<(), Error> {
@@ -271,42 +335,33 @@ impl Session {
     }
 }
 
-impl State {
-    /// Brings `wanted` into force, or leaves everything as it is.
-    fn transact(&mut self, mut wanted: Skills, limits: &CompositionLimits) -> Result<(Work, Proof, f64, f64), Error> {
-        let started = Instant::now();
-        self.engine.forget_weights();
-        // If this fails, nothing has been written yet.
-        let work = self.weights.change(&self.in_force, &mut wanted)?;
-        let weights_ms = ms(started.elapsed());
-        let started = Instant::now();
-        let proof = self.check_size(limits).and_then(|()| probe::prove(&mut *self.engine, &self.weights, &wanted));
-        match proof {
-            Ok(proof) => {
-                self.in_force = wanted;
-                Ok((work, proof, weights_ms, ms(started.elapsed())))
-            }
-            Err(cause) => {
-                self.engine.forget_weights();
-                let mut before = self.in_force.clone();
-                self.torn = self.weights.change(&wanted, &mut before).is_err();
-                Err(cause)
-            }
-        }
+/// What a change has got ready.
+struct Prepared {
+    view: Arc<View>,
+    work: Work,
+    proof: Proof,
+    weights_ms: f64,
+    proof_ms: f64,
+}
+
+impl View {
+    fn new(base: &BaseModel, weights: Weights, inference: Box<dyn Inference>, in_force: Skills) -> Self {
+        let digest = in_force.digest(base.fingerprint());
+        Self { inference, weights, in_force, digest }
     }
 
-    fn check_size(&self, limits: &CompositionLimits) -> Result<(), Error> {
-        let (touched, most) = (self.weights.touched_bytes(), limits.touched_bytes_max);
-        if touched > most {
-            let clause = format!("the composition touches {touched} bytes of weights, more than the limit of {most}");
-            return Err(Error::new(ErrorKind::Limit, clause)
-                .with_help("detach a skill, raise `touched_bytes_max`, or use packs with a coarser granule"));
-        }
-        Ok(())
+    /// The base alone.
+    fn bare(base: &BaseModel, engine: &dyn Engine) -> Result<Self, Error> {
+        let weights = Weights::over(base)?;
+        let inference = engine.over(&weights)?;
+        Ok(Self::new(base, weights, inference, Skills::default()))
     }
 
-    fn features(&mut self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
-        probe::features(&mut *self.engine, &self.weights, pixels, batch)
+    /// Its mapping, clean again, for the next composition.
+    fn taken_back(self, keep_pages: bool) -> Option<Weights> {
+        let Self { inference, weights, .. } = self;
+        drop(inference);
+        weights.cleaned(keep_pages)
     }
 }
 

@@ -1,17 +1,16 @@
-//! The composed weights: what engines read, and the one place that changes it.
+//! The composed weights: what engines read, and the one place that writes them.
 //!
-//! The weights are a pure function of the base and of the set of (skill, alpha). A change looks at each tensor whose
-//! skills differ before and after. Its written pages are copied back from the base, then the skills that remain are
-//! applied in canonical order; nothing is ever subtracted. One short cut gives the same bits: if the tensor is f32 and
-//! the new skills come after all old ones in that order, the old result is the running sum that a fresh composition
-//! would have reached, so it is kept. (For f16 and bf16 it is not: the running sum is f32, and rounded once at the
-//! end.)
+//! The weights are a pure function of the base and of the set of (skill, alpha), and they are computed like one: a
+//! composition is always written afresh, in canonical order, over bytes that are the base's. There is no way to go from
+//! one composition to the next; there is only a way back to the base, [`Weights::cleaned`], which restores the written
+//! pages and never computes. (A change does not happen here but in the session: it composes on a mapping that nobody
+//! uses, while another one serves.)
 //!
-//! When nothing is left in force, the touched pages go back to the system where it can take them, which is cheaper than
-//! copying and frees the memory; the next attach then takes fresh pages, which costs more than the arithmetic. Whoever
-//! detaches and attaches all the time keeps them ([`crate::Session::keeping_pages`]), or swaps.
+//! The way back either drops the written pages, so that they are the file's again and their memory is the system's, or
+//! copies the base over them. The first is cheaper, the second keeps the pages for the next composition: taking a fresh
+//! page costs several times as much as writing to one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 use std::ops::Range;
 
@@ -36,11 +35,9 @@ pub struct Weights {
     pages: Vec<Pages>,
     /// Running sums of one tensor of 16 bits; kept so that it is allocated once.
     running: Vec<f32>,
-    /// Pages stay ours when nothing is in force.
-    keeps_pages: bool,
 }
 
-/// What a change of the weights did.
+/// What composing did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     pub(crate) tensors: usize,
@@ -54,21 +51,12 @@ struct Layer<'a> {
     entry: TensorEntry<'a>,
 }
 
-impl Layer<'_> {
-    fn is_as(&self, other: &Layer<'_>) -> bool {
-        self.digest == other.digest && self.alpha.to_bits() == other.alpha.to_bits()
-    }
-}
-
 impl Weights {
+    /// A mapping of the base's file of which nothing has been written yet.
     pub(crate) fn over(base: &BaseModel) -> Result<Self, Error> {
         let mut pages = Vec::new();
         pages.resize_with(base.tensors().len(), Pages::default);
-        Ok(Self { base: base.clone(), map: base.map_privately()?, pages, running: Vec::new(), keeps_pages: false })
-    }
-
-    pub(crate) fn keep_pages(&mut self) {
-        self.keeps_pages = true;
+        Ok(Self { base: base.clone(), map: base.map_privately()?, pages, running: Vec::new() })
     }
 
     /// The base underneath.
@@ -86,15 +74,10 @@ impl Weights {
         self.bytes().get(self.base.tensor(name)?.place.clone())
     }
 
-    /// A handle on the whole file that an engine may keep between calls; it must drop it when it is told to forget.
+    /// A handle on the whole file, for an [`crate::Inference`] to keep: it reads the composed bytes for as long as it
+    /// lives, and while it lives nobody writes them.
     pub fn reader(&self) -> WeightsReader {
         self.map.reader()
-    }
-
-    /// Where `tensor` lies, for an engine that binds addresses. See [`PrivateMap::address`] for what it may do with it.
-    #[cfg(feature = "ort")]
-    pub(crate) fn address(&self, tensor: &BaseTensor) -> Option<(std::ptr::NonNull<u8>, crate::map::KeepMapped)> {
-        self.map.address(tensor.place.clone())
     }
 
     /// How many pages of the file have been written: the memory that the composition owns, in pages.
@@ -113,62 +96,44 @@ impl Weights {
         count
     }
 
-    /// Turns the weights from what `from` makes of the base into what `to` makes of it, and notes in `to` where each
-    /// skill is felt.
+    /// Writes the composition of `skills`, over weights that are the base's, and notes in `skills` which are felt.
     ///
     /// # Errors
-    /// `Usage` when an engine still reads the weights; then nothing has changed.
-    pub(crate) fn change(&mut self, from: &Skills, to: &mut Skills) -> Result<Work, Error> {
-        let (before, after) = (layers(from), layers(to));
-        if after.is_empty() {
-            self.restore_everything()?;
-            return Ok(Work { tensors: before.len(), entries: 0 });
-        }
-        let written = self.map.write().ok_or_else(still_read)?;
+    /// `Usage` when a reader lives; then nothing has been written.
+    pub(crate) fn compose(&mut self, skills: &mut Skills) -> Result<Work, Error> {
+        debug_assert!(self.pages.iter().all(Pages::is_empty), "composed over something else than the base");
+        let layers = layers(skills);
+        let written = self.map.write().ok_or_else(|| Error::new(ErrorKind::Usage, "the weights are being read"))?;
         let mut work = Work::default();
-        let mut felt = Vec::new();
-        for tensor in union(&before, &after) {
-            let old = before.get(&tensor).map_or(&[][..], Vec::as_slice);
-            let new = after.get(&tensor).map_or(&[][..], Vec::as_slice);
-            let common = old.iter().zip(new).take_while(|(old, new)| old.is_as(new)).count();
-            if common == old.len() && common == new.len() {
-                continue;
-            }
-            let place = &self.base.tensors()[tensor];
-            let pages = &mut self.pages[tensor];
-            let kept = if place.dtype == Dtype::F32 && common == old.len() { common } else { 0 };
-            if kept == 0 {
-                restore(written, self.base.bytes(), pages, &place.place);
-            }
+        let mut felt = BTreeSet::new();
+        for (tensor, layers) in &layers {
+            let place = &self.base.tensors()[*tensor];
+            let pages = &mut self.pages[*tensor];
             let mut target = Target { place, base: self.base.bytes(), written: &mut *written, pages };
-            felt.extend(
-                target.apply(&new[kept..], &mut self.running).into_iter().map(|(digest, felt)| (digest, tensor, felt)),
-            );
+            felt.extend(target.apply(layers, &mut self.running));
             work.tensors += 1;
-            work.entries += new[kept..].iter().map(|layer| layer.entry.entry_count()).sum::<u64>();
+            work.entries += layers.iter().map(|layer| layer.entry.entry_count()).sum::<u64>();
         }
-        for (digest, tensor, felt) in felt {
-            to.note_felt(&digest, tensor, felt);
-        }
+        skills.note_felt(&felt);
         Ok(work)
     }
 
-    /// Makes every byte the base's again, and gives the memory back where the system takes it.
-    fn restore_everything(&mut self) -> Result<(), Error> {
+    /// The same mapping with every byte the base's again; none when a reader lives, and then the mapping goes when the
+    /// last reader does. With `keep_pages` what was written stays memory of ours.
+    pub(crate) fn cleaned(mut self, keep_pages: bool) -> Option<Self> {
         for (tensor, pages) in self.base.tensors().iter().zip(&mut self.pages) {
             if pages.is_empty() {
                 continue;
             }
             // Page after page is dropped whole, and with it what other tensors wrote there; that is the base's again,
             // as it has to be.
-            let dropped = !self.keeps_pages && merged(pages.ranges(&tensor.place)).all(|range| self.map.discard(range));
-            if dropped {
-                pages.clear();
-            } else {
-                restore(self.map.write().ok_or_else(still_read)?, self.base.bytes(), pages, &tensor.place);
+            let dropped = !keep_pages && merged(pages.ranges(&tensor.place)).all(|range| self.map.discard(range));
+            if !dropped {
+                restore(self.map.write()?, self.base.bytes(), pages, &tensor.place);
             }
+            pages.clear();
         }
-        Ok(())
+        Some(self)
     }
 
     /// Bytes of the touched pages.
@@ -189,13 +154,6 @@ fn layers(skills: &Skills) -> BTreeMap<usize, Vec<Layer<'_>>> {
     layers
 }
 
-fn union<A, B>(a: &BTreeMap<usize, A>, b: &BTreeMap<usize, B>) -> Vec<usize> {
-    let mut keys: Vec<_> = a.keys().chain(b.keys()).copied().collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
 /// Ranges with small gaps as one: a call to the system costs more than what lies in such a gap, which has not been
 /// written and comes back with the next page that is read beside it.
 fn merged(ranges: impl Iterator<Item = Range<usize>>) -> impl Iterator<Item = Range<usize>> {
@@ -210,16 +168,10 @@ fn merged(ranges: impl Iterator<Item = Range<usize>>) -> impl Iterator<Item = Ra
 }
 
 /// Copies the written pages of a tensor back from the base, as far as they are the tensor's.
-fn restore(written: &mut [u8], base: &[u8], pages: &mut Pages, place: &Range<usize>) {
+fn restore(written: &mut [u8], base: &[u8], pages: &Pages, place: &Range<usize>) {
     for range in pages.ranges(place) {
         written[range.clone()].copy_from_slice(&base[range]);
     }
-    pages.clear();
-}
-
-fn still_read() -> Error {
-    Error::new(ErrorKind::Usage, "the engine still reads the weights")
-        .with_help("an engine drops its readers when it is told to forget the weights")
 }
 
 /// One tensor of the composed mapping, to be written.
@@ -231,8 +183,8 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Applies `layers` in order and says of each whether it was felt.
-    fn apply(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<(Digest, bool)> {
+    /// Applies `layers` in order and says which of them were felt.
+    fn apply(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<Digest> {
         match self.place.dtype {
             Dtype::F32 => self.apply_f32(layers),
             Dtype::F16 => self.apply_16::<F16>(layers, running),
@@ -242,13 +194,15 @@ impl Target<'_> {
         }
     }
 
-    fn apply_f32(&mut self, layers: &[Layer<'_>]) -> Vec<(Digest, bool)> {
+    fn apply_f32(&mut self, layers: &[Layer<'_>]) -> Vec<Digest> {
         let place = self.place.place.clone();
         let base: &[f32] = bytemuck::cast_slice(&self.base[place.clone()]);
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
         let mut felt = Vec::with_capacity(layers.len());
         for Layer { digest, alpha, entry } in layers {
-            felt.push((*digest, moves_f32(values, base, entry, *alpha)));
+            if moves_f32(values, base, entry, *alpha) {
+                felt.push(*digest);
+            }
             match entry.entries() {
                 Entries::Deltas(deltas) if has_runs(entry) => deltas.for_each_run(|first, deltas| {
                     self.pages.note_run(&place, 2, first, deltas.len());
@@ -266,7 +220,7 @@ impl Target<'_> {
         felt
     }
 
-    fn apply_16<N: Narrow16>(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<(Digest, bool)> {
+    fn apply_16<N: Narrow16>(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<Digest> {
         let place = self.place.place.clone();
         let base: &[u16] = bytemuck::cast_slice(&self.base[place.clone()]);
         let values: &mut [u16] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
@@ -281,14 +235,16 @@ impl Target<'_> {
                     taskvec_arithmetic::add_distances_16::<N>(values, base, distances, *alpha);
                 }
             }
-            return vec![(*digest, felt)];
+            return if felt { vec![*digest] } else { Vec::new() };
         }
         running.clear();
         running.resize(base.len(), 0.0);
         taskvec_arithmetic::widen::<N>(base, running);
         let mut felt = Vec::with_capacity(layers.len());
         for Layer { digest, alpha, entry } in layers {
-            felt.push((*digest, moves_16::<N>(|index| running.get(index).copied(), base, entry, *alpha)));
+            if moves_16::<N>(|index| running.get(index).copied(), base, entry, *alpha) {
+                felt.push(*digest);
+            }
             match entry.entries() {
                 Entries::Deltas(deltas) => {
                     taskvec_arithmetic::add_f32(running, self.pages.noting(&place, 1, deltas), *alpha);

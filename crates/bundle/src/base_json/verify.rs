@@ -36,8 +36,12 @@ impl Base {
         Ok(())
     }
 
-    /// Names, dtypes and shapes, without touching the tensors' bytes.
-    fn verify_list(&self, file: &TensorFile) -> Result<(), Error> {
+    /// That `file` lists exactly the tensors listed: names, dtypes and shapes, without touching the tensors' bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Damaged`, with the first tensor in byte order of names that differs as its subject.
+    pub fn verify_list(&self, file: &TensorFile) -> Result<(), Error> {
         let (mut listed, mut found) = (self.tensors().iter().peekable(), file.tensors().iter().peekable());
         loop {
             // Both lists are in byte order of names: walk them side by side.

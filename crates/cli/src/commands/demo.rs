@@ -114,7 +114,7 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
     };
     let shown = Shown {
         folder: out.display().to_string(),
-        engine: session.engine().to_owned(),
+        engine: session.engine(),
         base_accuracy: right(&before),
         attached_accuracy: accuracy(&with, labels),
         detached_accuracy: right(&after),
@@ -214,7 +214,7 @@ fn judged(session: &Session, tasks: &[Task], skill: &Skill, own: usize) -> anyho
 fn is_restored(session: &Session, home: &Path) -> anyhow::Result<bool> {
     let path = home.join(MODEL_FILE);
     let file = fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
-    Ok(session.look_at_weights(|weights| weights.bytes() == file)?)
+    Ok(session.look_at_weights(|weights| weights.bytes() == file))
 }
 
 fn file_bytes(path: &Path) -> anyhow::Result<u64> {

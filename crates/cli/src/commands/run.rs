@@ -43,8 +43,8 @@ pub(crate) fn run(typed: &Run, json: bool) -> anyhow::Result<Outcome> {
     }
     let head = head.unwrap_or(HeadChoice::Only);
     let mut value = Answered {
-        engine: session.engine().to_owned(),
-        composition: session.digest()?.to_string(),
+        engine: session.engine(),
+        composition: session.digest().to_string(),
         accuracy: None,
         answers: Vec::new(),
     };

@@ -18,7 +18,7 @@ pub(crate) fn run(store: &Path, typed: &Detach, json: bool) -> anyhow::Result<()
 
 /// The one skill in force with this name, or whose digest begins with these digits.
 fn meant(session: &Session, typed: &str) -> Result<Digest, Error> {
-    let skills = session.composition()?.skills;
+    let skills = session.composition().skills;
     let is_meant = |skill: &&SkillInForce| {
         skill.name == typed || (!typed.is_empty() && skill.digest.to_string().starts_with(typed))
     };

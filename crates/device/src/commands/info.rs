@@ -30,8 +30,8 @@ pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<()
         editable_tensors: base.described().editable().len(),
         tensors: base.tensors().len(),
         heads: base.described().heads().iter().map(|head| head.name.clone()).collect(),
-        engine: session.engine().to_owned(),
-        composition: session.composition()?,
+        engine: session.engine(),
+        composition: session.composition(),
     };
     render::result(json, &value, |value| {
         format!(

@@ -54,7 +54,7 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
         let right = answers.iter().zip(&labels).filter(|(answer, label)| answer.class == **label as usize).count();
         right as f64 / labels.len().max(1) as f64
     });
-    let (engine, composition) = (session.engine().to_owned(), session.digest()?.to_string());
+    let (engine, composition) = (session.engine(), session.digest().to_string());
     render::result(json, &Answered { engine, composition, accuracy, answers }, story)
 }
 

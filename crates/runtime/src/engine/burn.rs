@@ -1,10 +1,8 @@
 //! burn on the CPU: pure Rust, no shared library to find, its tensors over the composed mapping.
 //!
-//! The network is built at the first inference after a change and dropped before the next one. Building it over a
-//! mapping costs less than a millisecond, and in return no reference into the weights is alive while they are written,
-//! and nothing that burn may have derived from old weights survives. f32 tensors lie over the mapping without a copy.
-//! burn computes in f32: f16 and bf16 tensors are widened when the network is built, which takes 4 bytes of memory for
-//! each of their elements; ONNX Runtime is the better engine for such a base.
+//! A network is built over the mapping of each composition, which costs less than a millisecond. f32 tensors lie over the
+//! mapping without a copy. burn computes in f32: f16 and bf16 tensors are widened when the network is built, which takes
+//! 4 bytes of memory for each of their elements and each composition; ONNX Runtime is the better engine for such a base.
 
 use bytes::Bytes;
 use taskvec_networks::{Network, NetworkConfig, over_mapped};
@@ -12,27 +10,33 @@ use taskvec_pack::Dtype;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Engine, EngineKind};
+use super::{Engine, EngineKind, Inference};
 use crate::base_model::{BaseModel, BaseTensor};
 use crate::error::{Error, ErrorKind};
 use crate::weights::Weights;
 
-/// A network of burn over the composed mapping.
+/// burn, and the network that a base describes.
 pub(super) struct BurnEngine {
     config: NetworkConfig,
     image: [usize; 3],
     device: Device,
-    network: Option<Network>,
     description: String,
 }
 
+/// A network of burn over the mapping of one composition.
+struct Built {
+    network: Network,
+    image: [usize; 3],
+    device: Device,
+}
+
 impl BurnEngine {
-    /// Opens it over `weights`; `in_place_of` is why another engine, which was preferred, is not used.
+    /// Opens it for `base`; `in_place_of` is why another engine, which was preferred, is not used.
     ///
     /// # Errors
-    /// `Unsupported` when the base's network is of no family that this version has; `Mismatch` when tensors of the
-    /// network are missing or have other shapes.
-    pub(super) fn open(base: &BaseModel, weights: &Weights, in_place_of: Option<&Error>) -> Result<Self, Error> {
+    /// `Unsupported` when the base's network is of no family that this version has; `Mismatch` when it takes or gives
+    /// other shapes than the base says.
+    pub(super) fn open(base: &BaseModel, in_place_of: Option<&Error>) -> Result<Self, Error> {
         let config: NetworkConfig = serde_json::from_value(base.network().clone()).map_err(|cause| {
             Error::new(ErrorKind::Unsupported, "`base.json`: the network is not one that the burn engine has")
                 .with_help("use ONNX Runtime, or a newer version of taskvec")
@@ -47,14 +51,11 @@ impl BurnEngine {
             );
             return Err(Error::new(ErrorKind::Mismatch, clause).with_help("copy the bundle again"));
         }
-        let device = Device::flex();
-        // Built once to find out now what does not fit; the first inference builds it again.
-        build(&config, weights, &device)?;
         let description = match in_place_of {
             None => "burn on the CPU, 1 thread".to_owned(),
             Some(cause) => format!("burn on the CPU, 1 thread (ONNX Runtime is not used: {cause})"),
         };
-        Ok(Self { config, image: base.image_shape(), device, network: None, description })
+        Ok(Self { config, image: base.image_shape(), device: Device::flex(), description })
     }
 }
 
@@ -67,21 +68,20 @@ impl Engine for BurnEngine {
         self.description.clone()
     }
 
-    fn features(&mut self, weights: &Weights, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
-        if self.network.is_none() {
-            self.network = Some(build(&self.config, weights, &self.device)?);
-        }
-        let Some(network) = &self.network else { unreachable!("built above") };
+    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
+        let network = build(&self.config, weights, &self.device)?;
+        Ok(Box::new(Built { network, image: self.image, device: self.device.clone() }))
+    }
+}
+
+impl Inference for Built {
+    fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         let [channels, height, width] = self.image;
         let pixels = TensorData::new(pixels.to_vec(), [batch, channels, height, width]);
-        let features = network.features(Tensor::from_data(pixels, &self.device));
+        let features = self.network.features(Tensor::from_data(pixels, &self.device));
         features.into_data().try_into_vec::<f32>().map_err(|cause| {
             Error::new(ErrorKind::Unsupported, "burn gave features that are no f32").with_source(format!("{cause:?}"))
         })
-    }
-
-    fn forget_weights(&mut self) {
-        self.network = None;
     }
 }
 

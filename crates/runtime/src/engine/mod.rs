@@ -1,8 +1,9 @@
 //! What a session asks of an inference library, and which library it asks.
 //!
 //! An engine turns pixels into features with the weights of the composed mapping, and nothing else: heads, probes and
-//! compositions are the session's, in the same code for every engine. An engine is told when weights are about to
-//! change, so that one that keeps references or copies can drop them.
+//! compositions are the session's, in the same code for every engine. The library itself, opened once for a base, is an
+//! [`Engine`]; what it needs for one composition is an [`Inference`], made when the composition has been written and
+//! dropped before its memory is written again. Neither ever sees weights change.
 
 #[cfg(feature = "burn")]
 mod burn;
@@ -12,6 +13,7 @@ mod library;
 mod ort;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use taskvec_pack::EngineKind;
 
@@ -19,15 +21,31 @@ use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
 use crate::weights::Weights;
 
-/// An inference library over the composed weights of one session.
-pub trait Engine: Send {
+/// An inference library, opened for one base. All views of a session, and all sessions beside it, share it.
+pub trait Engine: Send + Sync {
     /// Which library this is: a pack states its probes' tolerance for each kind.
     fn kind(&self) -> EngineKind;
 
     /// The library, its version and its settings, for people: `ONNX Runtime 1.32.0, 2 threads, /opt/...`.
     fn describe(&self) -> String;
 
-    /// The network's answer with `weights` as they are now; nobody changes them during the call.
+    /// Makes the library ready to infer with `weights` as they are. They stay as they are for as long as the result
+    /// lives, if it holds a [`crate::WeightsReader`] of them.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Mismatch` or `Damaged`, when the library refuses the weights.
+    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error>;
+
+    /// Whether an [`Inference`] of this engine takes memory for weights of its own, so that one that is not in use is
+    /// not kept. Default: no.
+    fn copies_weights(&self) -> bool {
+        false
+    }
+}
+
+/// An inference library over the weights of one composition.
+pub trait Inference: Send + Sync {
+    /// The network's answer with these weights. May be called by several threads at once.
     ///
     /// # Shapes
     /// `pixels`: `[batch, channels, height, width]`, row-major; returns `[batch, feature_width]`, row-major. The
@@ -35,11 +53,7 @@ pub trait Engine: Send {
     ///
     /// # Errors
     /// `Unsupported` or `Damaged`, when the library refuses.
-    fn features(&mut self, weights: &Weights, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error>;
-
-    /// The weights are about to change: whatever was derived from them, [`crate::WeightsReader`]s above all, has to be
-    /// dropped now and made again at the next call of [`Engine::features`].
-    fn forget_weights(&mut self) {}
+    fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error>;
 }
 
 /// Which engine a session opens.
@@ -48,7 +62,7 @@ pub trait Engine: Send {
 pub enum EngineChoice {
     /// ONNX Runtime where its library is found and accepts the base, else burn; [`Engine::describe`] then says why.
     Auto(OrtSettings),
-    /// ONNX Runtime: editable tensors are graph inputs bound once over the composed mapping, the others are prepacked.
+    /// ONNX Runtime: editable tensors are graph inputs that lie over the composed mapping, the others are prepacked.
     Ort(OrtSettings),
     /// burn on the CPU: pure Rust, always there.
     Burn,
@@ -79,37 +93,35 @@ impl Default for OrtSettings {
     }
 }
 
-/// Opens the chosen engine over `weights`.
-pub(crate) fn open(choice: &EngineChoice, base: &BaseModel, weights: &Weights) -> Result<Box<dyn Engine>, Error> {
+/// Opens the chosen engine for `base`.
+pub(crate) fn open(choice: &EngineChoice, base: &BaseModel) -> Result<Arc<dyn Engine>, Error> {
     match choice {
-        EngineChoice::Ort(settings) => open_ort(settings, base, weights),
-        EngineChoice::Burn => open_burn(base, weights, None),
-        EngineChoice::Auto(settings) => match open_ort(settings, base, weights) {
-            Err(cause) if cause.kind() == ErrorKind::Unsupported => {
-                open_burn(base, weights, Some(&cause)).map_err(|_| cause)
-            }
+        EngineChoice::Ort(settings) => open_ort(settings, base),
+        EngineChoice::Burn => open_burn(base, None),
+        EngineChoice::Auto(settings) => match open_ort(settings, base) {
+            Err(cause) if cause.kind() == ErrorKind::Unsupported => open_burn(base, Some(&cause)).map_err(|_| cause),
             opened_or_wrong => opened_or_wrong,
         },
     }
 }
 
 #[cfg(feature = "ort")]
-fn open_ort(settings: &OrtSettings, base: &BaseModel, weights: &Weights) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(ort::OrtEngine::open(settings, base, weights)?))
+fn open_ort(settings: &OrtSettings, base: &BaseModel) -> Result<Arc<dyn Engine>, Error> {
+    Ok(Arc::new(ort::OrtEngine::open(settings, base)?))
 }
 
 #[cfg(not(feature = "ort"))]
-fn open_ort(_settings: &OrtSettings, _base: &BaseModel, _weights: &Weights) -> Result<Box<dyn Engine>, Error> {
+fn open_ort(_settings: &OrtSettings, _base: &BaseModel) -> Result<Arc<dyn Engine>, Error> {
     Err(not_built("ONNX Runtime", "ort"))
 }
 
 #[cfg(feature = "burn")]
-fn open_burn(base: &BaseModel, weights: &Weights, in_place_of: Option<&Error>) -> Result<Box<dyn Engine>, Error> {
-    Ok(Box::new(burn::BurnEngine::open(base, weights, in_place_of)?))
+fn open_burn(base: &BaseModel, in_place_of: Option<&Error>) -> Result<Arc<dyn Engine>, Error> {
+    Ok(Arc::new(burn::BurnEngine::open(base, in_place_of)?))
 }
 
 #[cfg(not(feature = "burn"))]
-fn open_burn(_base: &BaseModel, _weights: &Weights, _in_place_of: Option<&Error>) -> Result<Box<dyn Engine>, Error> {
+fn open_burn(_base: &BaseModel, _in_place_of: Option<&Error>) -> Result<Arc<dyn Engine>, Error> {
     Err(not_built("burn", "burn"))
 }
 

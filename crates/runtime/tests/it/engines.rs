@@ -20,7 +20,7 @@ fn fixture() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-vit")
 }
 
-fn base() -> BaseModel {
+pub(crate) fn base() -> BaseModel {
     BaseModel::open(fixture()).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn expected() -> (Vec<f32>, Vec<f32>) {
     (numbers, features)
 }
 
-fn choices() -> Vec<EngineChoice> {
+pub(crate) fn choices() -> Vec<EngineChoice> {
     vec![
         #[cfg(feature = "ort")]
         EngineChoice::Ort(ort_settings()),
@@ -54,7 +54,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Changes every editable tensor.
-fn everywhere(base: &BaseModel, name: &str, kind: Kind, in_1000: u64) -> Builder {
+pub(crate) fn everywhere(base: &BaseModel, name: &str, kind: Kind, in_1000: u64) -> Builder {
     let mut numbers = Numbers(name.len() as u64);
     let mut builder = Builder::new(base.fingerprint(), name);
     for tensor in base.tensors().iter().filter(|tensor| tensor.editable) {

@@ -89,7 +89,7 @@ proptest! {
             fresh.swap(expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha))).unwrap();
             let bytes = composed(&long_lived);
             prop_assert!(bytes == composed(&fresh), "differs from a fresh composition");
-            prop_assert_eq!(long_lived.digest().unwrap(), fresh.digest().unwrap());
+            prop_assert_eq!(long_lived.digest(), fresh.digest());
             check_naively(&made.base, &bytes, &skills, &expected)?;
             if expected.is_empty() {
                 prop_assert!(bytes == original, "nothing is in force, and it is not the base");
@@ -155,7 +155,7 @@ fn the_order_of_attaching_does_not_matter_even_where_addition_cares() {
         for pack in order {
             session.attach(&skills[pack], 1.0).unwrap();
         }
-        let now = (composed(&session), session.digest().unwrap());
+        let now = (composed(&session), session.digest());
         assert_eq!(*seen.get_or_insert_with(|| now.clone()), now);
         detach_all(&session);
         assert!(composed(&session) == made.base.bytes());
@@ -205,9 +205,9 @@ fn a_composition_names_base_skills_and_alphas() {
         hasher.update(digest.0);
         hasher.update(alpha.to_le_bytes());
     }
-    assert_eq!(session.digest().unwrap().0, <[u8; 32]>::from(hasher.finalize()));
-    let composition = session.composition().unwrap();
-    assert_eq!(composition.digest, session.digest().unwrap());
+    assert_eq!(session.digest().0, <[u8; 32]>::from(hasher.finalize()));
+    let composition = session.composition();
+    assert_eq!(composition.digest, session.digest());
     assert_eq!(composition.skills.iter().map(|skill| (skill.digest, skill.alpha)).collect::<Vec<_>>(), skills);
     // Validated on [1, 1] only, which is the builder's default.
     assert!(composition.skills.iter().all(|skill| !skill.validated));

@@ -1,12 +1,16 @@
 //! Bases, packs and an engine made for the tests.
 
+use std::sync::Arc;
+
 use taskvec_bundle::{
     BASE_FILE, Base, BaseDraft, HeadEntry, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile,
     write_tensors,
 };
 use taskvec_pack::write::{Builder, HeadParts, TensorDeltas, Values};
 use taskvec_pack::{Dtype, ValueEncoding};
-use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, PackLimits, Session, Skill, Weights};
+use taskvec_runtime::{
+    BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Weights, WeightsReader,
+};
 use tempfile::TempDir;
 
 /// Numbers that look random and are the same everywhere: splitmix64 (Steele, Lea and Flood 2014).
@@ -192,12 +196,12 @@ pub(crate) fn skill(builder: &Builder) -> Skill {
 }
 
 pub(crate) fn session(base: &BaseModel) -> Session {
-    Session::with_engine(base, |_| Ok(Box::new(Plain))).unwrap()
+    Session::with_engine(base, Arc::new(Plain)).unwrap()
 }
 
 /// The whole composed file.
 pub(crate) fn composed(session: &Session) -> Vec<u8> {
-    session.look_at_weights(|weights| weights.bytes().to_vec()).unwrap()
+    session.look_at_weights(|weights| weights.bytes().to_vec())
 }
 
 /// An engine to which every weight matters: feature j is the sum of `weight * (2 + pixel)` over all elements of all
@@ -215,10 +219,22 @@ impl Engine for Plain {
         "plain sums".into()
     }
 
-    fn features(&mut self, weights: &Weights, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
+        Ok(Box::new(Sums { base: weights.base().clone(), weights: weights.reader() }))
+    }
+}
+
+/// [`Plain`] with the weights of one composition.
+pub(crate) struct Sums {
+    pub(crate) base: BaseModel,
+    pub(crate) weights: WeightsReader,
+}
+
+impl Inference for Sums {
+    fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         let mut sums = [0.0f64; 4];
-        for tensor in weights.base().tensors() {
-            for (index, value) in values(tensor.dtype, weights.tensor(&tensor.name).unwrap()).enumerate() {
+        for tensor in self.base.tensors() {
+            for (index, value) in values(tensor.dtype, &self.weights.as_ref()[tensor.place.clone()]).enumerate() {
                 sums[index % 4] += f64::from(value);
             }
         }

@@ -11,3 +11,7 @@ mod proofs;
 mod refusals;
 mod speed;
 mod store;
+#[cfg(any(feature = "burn", feature = "ort"))]
+mod storm;
+#[cfg(unix)]
+mod verified;

@@ -74,7 +74,7 @@ fn a_failed_probe_names_everything_and_takes_the_change_back() {
     let other = skill(&one_delta(&made.base, "other", 9, 0.5));
     session.attach(&other, 0.5).unwrap();
     let right = session.infer(&INPUTS, 3, &HeadChoice::Base("own".into())).unwrap();
-    let before = (composed(&session), session.composition().unwrap());
+    let before = (composed(&session), session.composition());
 
     // The last logit of the last probe is expected somewhat higher than it is.
     let alone = crate::made::session(&made.base);
@@ -98,7 +98,7 @@ fn a_failed_probe_names_everything_and_takes_the_change_back() {
         format!("skill `wrong`, probe 2: logit 1 is {found}, expected {expected} within 0.125 on plain sums")
     );
     assert!(error.help().is_some());
-    assert_eq!((composed(&session), session.composition().unwrap()), before);
+    assert_eq!((composed(&session), session.composition()), before);
     assert_eq!(session.infer(&INPUTS, 3, &HeadChoice::Base("own".into())).unwrap(), right);
     // Beside another skill its probes do not hold, and nobody asks them.
     assert!(matches!(session.attach(&wrong, 1.0).unwrap().proof, Proof::Felt { .. }));

@@ -181,7 +181,7 @@ fn a_refused_change_leaves_digest_and_bytes_as_they_were() {
     ];
     let session = session(base);
     session.attach(&in_force, 0.5).unwrap();
-    let before = (composed(&session), session.composition().unwrap());
+    let before = (composed(&session), session.composition());
     let mut wrong = Vec::new();
     for Case { what, refused, kind, says } in &cases {
         match refused(&session) {
@@ -193,7 +193,7 @@ fn a_refused_change_leaves_digest_and_bytes_as_they_were() {
                 }
             }
         }
-        if (composed(&session), session.composition().unwrap()) != before {
+        if (composed(&session), session.composition()) != before {
             wrong.push(format!("{what}: the composition has changed"));
         }
     }
@@ -209,10 +209,10 @@ fn limits_are_kept_and_taken_back() {
     let small = session(&made.base).with_limits(CompositionLimits { touched_bytes_max: 4096, ..Default::default() });
     for session in [few, small] {
         session.attach(&first, 1.0).unwrap();
-        let before = (composed(&session), session.digest().unwrap());
+        let before = (composed(&session), session.digest());
         let error = session.attach(&second, 1.0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit, "{}", chain(&error));
-        assert_eq!((composed(&session), session.digest().unwrap()), before);
+        assert_eq!((composed(&session), session.digest()), before);
         session.swap([(second.clone(), 1.0)]).unwrap();
     }
 }
@@ -311,15 +311,18 @@ fn questions_that_cannot_be_answered_are_usage() {
     assert!(usage(&HeadChoice::Only, &pixels, 2).contains("several heads"));
     let answer = session.infer(&pixels, 2, &HeadChoice::Named("two".into())).unwrap();
     assert_eq!(answer.head.labels(), ["left", "right"]);
-    assert_eq!(answer.composition, session.digest().unwrap());
+    assert_eq!(answer.composition, session.digest());
     assert_eq!(answer.classes().count(), 2);
     assert_eq!(answer, session.infer(&pixels, 2, &HeadChoice::Skill(two_heads[1].digest())).unwrap());
 }
 
 #[test]
-fn an_engine_that_keeps_its_reader_is_an_error_and_changes_nothing() {
-    use taskvec_runtime::{Engine, EngineKind, Weights, WeightsReader};
-    struct Clinging(Option<WeightsReader>);
+fn an_engine_that_keeps_its_reader_cannot_make_an_answer_wrong() {
+    use std::sync::{Arc, Mutex};
+
+    use taskvec_runtime::{Engine, EngineKind, Inference, Weights, WeightsReader};
+    /// Never gives a reader back.
+    struct Clinging(Mutex<Vec<WeightsReader>>);
     impl Engine for Clinging {
         fn kind(&self) -> EngineKind {
             made::PLAIN
@@ -327,22 +330,26 @@ fn an_engine_that_keeps_its_reader_is_an_error_and_changes_nothing() {
         fn describe(&self) -> String {
             "clinging".into()
         }
-        fn features(&mut self, weights: &Weights, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
-            self.0 = Some(weights.reader());
-            made::Plain.features(weights, pixels, batch)
+        fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
+            self.0.lock().unwrap().push(weights.reader());
+            made::Plain.over(weights)
         }
     }
     let made = bundle(MIXED, 18);
-    let session = Session::with_engine(&made.base, |_| Ok(Box::new(Clinging(None)))).unwrap();
-    session.features(&[0.0; 4], 1).unwrap();
-    let error = session.attach(&skill(&one_delta(&made.base, "x", 0, 0.5)), 1.0).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Usage, "{}", chain(&error));
-    assert!(composed(&session) == made.base.bytes());
-
-    // If it clings in the middle of a change that then fails, there is no way back: the session says so and is done.
-    let session = Session::with_engine(&made.base, |_| Ok(Box::new(Clinging(None)))).unwrap();
-    let infinite = skill(&one_delta(&made.base, "infinite", 0, f32::MAX));
+    let engine = Arc::new(Clinging(Mutex::default()));
+    let session = Session::with_engine(&made.base, Arc::clone(&engine) as Arc<dyn Engine>).unwrap();
+    let (one, infinite) =
+        (skill(&one_delta(&made.base, "x", 0, 0.5)), skill(&one_delta(&made.base, "infinite", 0, f32::MAX)));
+    session.attach(&one, 1.0).unwrap();
+    let with_one = composed(&session);
     assert_eq!(session.attach(&infinite, 3.0).unwrap_err().kind(), ErrorKind::Mismatch);
-    let error = session.features(&[0.0; 4], 1).unwrap_err();
-    assert!(error.help().unwrap().contains("open a new session"), "{}", chain(&error));
+    assert!(composed(&session) == with_one);
+    session.swap([(one.clone(), 2.0)]).unwrap();
+    session.detach(&one.digest()).unwrap();
+    assert!(composed(&session) == made.base.bytes());
+    // What it read at each change is still what it was then: base, one, the failed one, one at 2.
+    let kept = engine.0.lock().unwrap();
+    let (bytes, different): (Vec<&[u8]>, _) = (kept.iter().map(AsRef::as_ref).collect(), [(0, 1), (1, 2), (2, 3)]);
+    assert!(bytes[0] == made.base.bytes() && bytes[1] == with_one);
+    assert!(bytes.len() == 4 && different.iter().all(|&(a, b)| bytes[a] != bytes[b]));
 }

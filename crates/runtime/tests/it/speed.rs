@@ -4,13 +4,14 @@
 //! `cargo test --release -p taskvec-runtime --test it speed -- --ignored --nocapture`.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use memmap2::{MmapMut, MmapOptions};
 use taskvec_bundle::StoredDtype;
 use taskvec_pack::ValueEncoding;
 use taskvec_pack::write::Builder;
-use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Session, Skill, Weights};
+use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, Session, Skill, Weights};
 
 use crate::made::{Kind, Made, Numbers, PLAIN, Plan, add_random, bundle, skill};
 
@@ -35,7 +36,13 @@ impl Engine for Idle {
         "idle".into()
     }
 
-    fn features(&mut self, _: &Weights, _: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+    fn over(&self, _: &Weights) -> Result<Box<dyn Inference>, Error> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Inference for Idle {
+    fn features(&self, _: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         Ok(vec![0.0; 4 * batch])
     }
 }
@@ -107,7 +114,7 @@ fn a_change_costs_at_most_twice_a_memcpy_of_its_pages() {
     let file = File::open(made.folder.path().join("model.safetensors")).unwrap();
     // SAFETY: the file is ours and does not change during the test.
     let private = || unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
-    let open = || Session::with_engine(base, |_| Ok(Box::new(Idle))).unwrap();
+    let open = || Session::with_engine(base, Arc::new(Idle)).unwrap();
     // The base's pages are in the page cache and mapped.
     assert_ne!(base.bytes().iter().map(|&byte| u64::from(byte)).sum::<u64>(), 0);
     let mut worst: f64 = 0.0;

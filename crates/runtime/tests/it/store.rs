@@ -24,7 +24,7 @@ fn what_was_committed_comes_back_and_gives_the_same_bits() {
     let second = session(&made.base);
     let change =
         second.swap(Store::open(folder.path()).unwrap().composition(made.base.fingerprint()).unwrap()).unwrap();
-    assert_eq!(change.composition, first.composition().unwrap());
+    assert_eq!(change.composition, first.composition());
     assert_eq!(composed(&second), composed(&first));
     let names: Vec<String> = store.packs().unwrap().iter().map(|skill| skill.name().to_owned()).collect();
     assert_eq!(names, ["one", "two"]);
@@ -47,7 +47,7 @@ fn a_composition_for_another_base_is_refused() {
     let made = bundle(MIXED, 92);
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    store.commit(&session(&made.base).composition().unwrap()).unwrap();
+    store.commit(&session(&made.base).composition()).unwrap();
     let refused = store.composition(Fingerprint([7; 32])).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Mismatch);
     assert!(refused.to_string().contains("base") && refused.help().is_some(), "{refused}");

@@ -7,6 +7,7 @@
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 use taskvec_bundle::{
@@ -15,7 +16,7 @@ use taskvec_bundle::{
 use taskvec_pack::write::{Builder, TensorDeltas, Values};
 use taskvec_pack::{Dtype, Fingerprint, ValueEncoding};
 use taskvec_packer::random::Random;
-use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, PackLimits, Session, Skill, Weights};
+use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Weights};
 
 use super::{Row, latency, median};
 
@@ -44,7 +45,13 @@ impl Engine for Idle {
         "idle".into()
     }
 
-    fn features(&mut self, _: &Weights, _: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+    fn over(&self, _: &Weights) -> Result<Box<dyn Inference>, Error> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Inference for Idle {
+    fn features(&self, _: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         Ok(vec![0.0; batch])
     }
 }
@@ -56,7 +63,7 @@ fn changes() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (mask, in_blocks) in [("4 KiB blocks", true), ("single elements", false)] {
         let skill = tenth(base.fingerprint(), in_blocks)?;
-        let open = || Session::with_engine(&base, |_| Ok(Box::new(Idle)));
+        let open = || Session::with_engine(&base, Arc::new(Idle));
         let (mut cold, mut warm, mut detach) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             cold.push(open()?.attach(&skill, 1.0)?.weights_ms);
@@ -67,7 +74,7 @@ fn changes() -> anyhow::Result<Vec<Row>> {
         }
         let session = open()?;
         session.attach(&skill, 1.0)?;
-        let pages = session.look_at_weights(|weights| touched(base.bytes(), weights.bytes()))?;
+        let pages = session.look_at_weights(|weights| touched(base.bytes(), weights.bytes()));
         let copies = (0..ROUNDS).map(|_| base.time_copy(&pages)).collect::<Result<Vec<_>, _>>()?;
         let fresh = median(copies.iter().map(|copy| copy.cold_ms).collect());
         let written = median(copies.iter().map(|copy| copy.warm_ms).collect());
