@@ -27,6 +27,11 @@ impl<'a> Cursor<'a> {
         wide(self.rest.len())
     }
 
+    /// What is left, where it is looked at before it is taken.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// An error about the field that starts at `offset`.
     pub(crate) const fn error(&self, kind: ErrorKind, offset: u64, expected: u64, found: u64) -> Error {
         Error::new(kind, offset, self.subject, expected, found)

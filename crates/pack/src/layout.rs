@@ -4,7 +4,7 @@
 
 /// First bytes of a pack: 0x89, `TVP`, CR LF, SUB, LF (the idea of PNG's magic).
 pub const MAGIC: [u8; 8] = [0x89, b'T', b'V', b'P', 0x0d, 0x0a, 0x1a, 0x0a];
-/// First bytes of the signature block.
+/// First bytes of a signature block.
 pub const SIGNATURE_MAGIC: [u8; 8] = [0x89, b'T', b'V', b'S', 0x0d, 0x0a, 0x1a, 0x0a];
 /// The major version that this crate reads and writes.
 pub const MAJOR: u16 = 1;
@@ -17,8 +17,16 @@ pub const HEADER_BYTES: usize = 32;
 pub const SECTION_ENTRY_BYTES: usize = 24;
 /// Every section starts at a multiple of this.
 pub const ALIGNMENT_BYTES: u64 = 8;
-/// Size of the signature block before the key id.
+/// Size of a signature block before the key id.
 pub const SIGNATURE_HEADER_BYTES: usize = 24;
+/// Size of an Ed25519 public key.
+pub const PUBLIC_KEY_BYTES: usize = 32;
+/// Size of the key id of an Ed25519 key.
+pub const KEY_ID_BYTES: usize = 16;
+/// First line of a public key file.
+pub const PUBLIC_KEY_FILE_TITLE: &str = "taskvec public key v1";
+/// Size of an Ed25519 signature.
+pub const ED25519_SIGNATURE_BYTES: usize = 64;
 /// What is signed starts with this; the pack digest follows.
 pub const SIGNATURE_DOMAIN: [u8; 16] = *b"taskvec pack v1\0";
 /// What is digested into a fingerprint starts with this.
@@ -36,11 +44,11 @@ pub const CONTENT_BYTES_OFFSET: usize = 16;
 pub const CHECKSUM_OFFSET: usize = 24;
 /// Offset of the header's zero bytes; the checksum goes on here.
 pub const HEADER_ZERO_OFFSET: usize = 28;
-/// Offset of `block_bytes` in the signature block.
+/// Offset of `block_bytes` in a signature block.
 pub const SIGNATURE_SIZE_OFFSET: usize = 8;
-/// Offset of `key_id_bytes` in the signature block.
+/// Offset of `key_id_bytes` in a signature block.
 pub const KEY_ID_SIZE_OFFSET: usize = 14;
-/// Offset of the checksum in the signature block.
+/// Offset of the checksum in a signature block.
 pub const SIGNATURE_CHECKSUM_OFFSET: usize = 20;
 
 /// Kinds of sections (registry 11.1).
@@ -127,7 +135,7 @@ pub struct Limits {
     pub max_elements_per_tensor: u64,
     /// Entries of all tensors together. Default: 2^34.
     pub max_entries: u64,
-    /// Size of each text, and of the key id. Default: 4096.
+    /// Size of each text, and of each key id. Default: 4096.
     pub max_string_bytes: u64,
     /// Provenance pairs of the manifest. Default: 256.
     pub max_provenance_pairs: u64,
@@ -135,6 +143,8 @@ pub struct Limits {
     pub max_classes: u64,
     /// Probes. Default: 4096.
     pub max_probes: u64,
+    /// Signatures. Default: 32.
+    pub max_signatures: u32,
 }
 
 impl Limits {
@@ -149,6 +159,21 @@ impl Limits {
         max_provenance_pairs: 256,
         max_classes: 1_048_576,
         max_probes: 4096,
+        max_signatures: 32,
+    };
+
+    /// For reading again what has been read within its limits.
+    pub(crate) const UNLIMITED: Self = Self {
+        max_file_bytes: u64::MAX,
+        max_sections: u32::MAX,
+        max_tensors: u64::MAX,
+        max_elements_per_tensor: u64::MAX,
+        max_entries: u64::MAX,
+        max_string_bytes: u64::MAX,
+        max_provenance_pairs: u64::MAX,
+        max_classes: u64::MAX,
+        max_probes: u64::MAX,
+        max_signatures: u32::MAX,
     };
 }
 

@@ -8,7 +8,7 @@ use crate::layout::Limits;
 use crate::manifest::Manifest;
 use crate::preprocessing::Preprocessing;
 use crate::probes::Probes;
-use crate::signature::Signature;
+use crate::signature::Signatures;
 use crate::tensors::Tensors;
 use crate::width::wide;
 
@@ -28,7 +28,7 @@ pub struct Pack<'a> {
     head: Option<Head<'a>>,
     preprocessing: Option<Preprocessing<'a>>,
     probes: Option<Probes<'a>>,
-    signature: Option<Signature<'a>>,
+    signatures: Signatures<'a>,
 }
 
 impl<'a> Pack<'a> {
@@ -39,7 +39,7 @@ impl<'a> Pack<'a> {
     /// The first check that fails: `Damaged`, `Unsupported` or `Limit` (see [`Error::class`]).
     pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
         let parts = Parts::read(bytes, limits)?;
-        let signature = Signature::read(parts.after, wide(parts.content.len()), limits)?;
+        let signatures = Signatures::read(parts.after, wide(parts.content.len()), limits)?;
         let manifest = Manifest::read(parts.manifest, limits)?;
         let tensors = Tensors::read(parts.tensors, parts.entries, limits)?;
         let head = parts.head.map(|section| Head::read(section, limits)).transpose()?;
@@ -57,7 +57,7 @@ impl<'a> Pack<'a> {
             head,
             preprocessing,
             probes,
-            signature,
+            signatures,
         })
     }
 
@@ -73,7 +73,7 @@ impl<'a> Pack<'a> {
         self.version
     }
 
-    /// The file without its signature block.
+    /// The file without its signature blocks.
     #[must_use]
     pub const fn content(&self) -> &'a [u8] {
         self.content
@@ -109,9 +109,9 @@ impl<'a> Pack<'a> {
         self.probes
     }
 
-    /// The signature, not verified.
+    /// The signatures, not verified, in ascending order of their key ids.
     #[must_use]
-    pub const fn signature(&self) -> Option<Signature<'a>> {
-        self.signature
+    pub const fn signatures(&self) -> Signatures<'a> {
+        self.signatures
     }
 }

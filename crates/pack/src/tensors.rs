@@ -276,7 +276,7 @@ impl<'a> Iterator for Tensors<'a> {
 
     fn next(&mut self) -> Option<TensorEntry<'a>> {
         self.left = self.left.checked_sub(1)?;
-        self.record(&UNLIMITED).ok()
+        self.record(&Limits::UNLIMITED).ok()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -285,19 +285,6 @@ impl<'a> Iterator for Tensors<'a> {
 }
 
 impl ExactSizeIterator for Tensors<'_> {}
-
-/// For reading again what has been read within its limits.
-const UNLIMITED: Limits = Limits {
-    max_file_bytes: u64::MAX,
-    max_sections: u32::MAX,
-    max_tensors: u64::MAX,
-    max_elements_per_tensor: u64::MAX,
-    max_entries: u64::MAX,
-    max_string_bytes: u64::MAX,
-    max_provenance_pairs: u64::MAX,
-    max_classes: u64::MAX,
-    max_probes: u64::MAX,
-};
 
 /// A number of one byte that must stand in a registry.
 fn registered<T>(cursor: &mut Cursor<'_>, from_code: impl FnOnce(u8) -> Option<T>) -> Result<T, Error> {

@@ -24,8 +24,8 @@ pub struct Contents {
     pub preprocessing: Option<Preprocessing>,
     /// Section 6.
     pub probes: Option<Probes>,
-    /// The block behind the content.
-    pub signature: Option<Signature>,
+    /// The blocks behind the content, in the order of the file.
+    pub signatures: Vec<Signature>,
 }
 
 /// What the pack is and which base model it belongs to.
@@ -167,7 +167,7 @@ pub enum Input {
     Pixels(Vec<u8>),
 }
 
-/// The block behind the content.
+/// A block behind the content.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Signature {
     /// Registry 11.10.

@@ -13,7 +13,7 @@ pub struct Limits {
     pub max_elements_per_tensor: u64,
     /// Entries of all tensors together.
     pub max_entries: u64,
-    /// Bytes of one text or of the key id.
+    /// Bytes of one text or of a key id.
     pub max_string_bytes: u64,
     /// Pairs in the manifest.
     pub max_provenance_pairs: u64,
@@ -21,6 +21,8 @@ pub struct Limits {
     pub max_classes: u64,
     /// Probes.
     pub max_probes: u64,
+    /// Signature blocks.
+    pub max_signatures: u64,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             max_provenance_pairs: 256,
             max_classes: 1_048_576,
             max_probes: 4096,
+            max_signatures: 32,
         }
     }
 }
@@ -53,6 +56,7 @@ impl Limits {
             "max_provenance_pairs" => &mut limits.max_provenance_pairs,
             "max_classes" => &mut limits.max_classes,
             "max_probes" => &mut limits.max_probes,
+            "max_signatures" => &mut limits.max_signatures,
             _ => return None,
         };
         *limit = value;

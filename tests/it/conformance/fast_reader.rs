@@ -33,6 +33,7 @@ fn limits_of(limits: &Limits) -> taskvec_pack::Limits {
         max_provenance_pairs: limits.max_provenance_pairs,
         max_classes: limits.max_classes,
         max_probes: limits.max_probes,
+        max_signatures: u32::try_from(limits.max_signatures).expect("a limit that a test has set"),
     }
 }
 
@@ -47,7 +48,7 @@ fn contents(pack: &Pack<'_>) -> Contents {
         head: pack.head().map(|found| head(&found)),
         preprocessing: pack.preprocessing().map(|found| preprocessing(&found)),
         probes: pack.probes().map(|found| probes(&found)),
-        signature: pack.signature().map(|found| signature(&found)),
+        signatures: signatures(pack),
     }
 }
 
@@ -155,10 +156,14 @@ fn probes(probes: &Probes<'_>) -> contents::Probes {
     }
 }
 
-fn signature(signature: &Signature<'_>) -> contents::Signature {
-    contents::Signature {
+fn signatures(pack: &Pack<'_>) -> Vec<contents::Signature> {
+    let promised = pack.signatures().len();
+    let signature = |signature: Signature<'_>| contents::Signature {
         algorithm: signature.algorithm,
         key_id: hex(signature.key_id),
         signature: hex(signature.bytes),
-    }
+    };
+    let given: Vec<_> = pack.signatures().map(signature).collect();
+    assert_eq!(promised, given.len(), "promised and given signatures");
+    given
 }

@@ -97,7 +97,7 @@ fn inspected(pack: &Pack<'_>, pack_bytes: u64) -> Inspected {
         provenance: manifest.provenance().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         labels: pack.head().map(|head| head.labels().map(str::to_owned).collect()).unwrap_or_default(),
         probes: pack.probes().map_or(0, |probes| probes.count),
-        signed: pack.signature().is_some(),
+        signed: pack.signatures().len() > 0,
         pack_bytes,
         tensors,
         total,

@@ -300,18 +300,26 @@ impl Record {
     }
 }
 
-/// The file with a signature over its pack digest; one that it has is replaced.
+/// The file with one more signature over its pack digest, which takes the place of one by the same key.
 ///
 /// # Errors
 ///
-/// If the file is no pack, or key id or signature are empty or too long.
+/// If the file is no pack, key id or signature are not of the sizes that the algorithm has, or there are too many.
 pub fn sign(file: &[u8], algorithm: u16, key_id: &[u8], signature: &[u8]) -> Result<Vec<u8>, WriteError> {
     let pack = Pack::read(file, &Limits::DEFAULT).map_err(|error| WriteError::new("pack", error.to_string()))?;
-    let block = Signature { algorithm, key_id, bytes: signature }
-        .encode()
-        .filter(|_| wide(key_id.len()) <= Limits::DEFAULT.max_string_bytes)
-        .ok_or_else(|| WriteError::new("signature", "key id or signature is empty or too long"))?;
-    Ok([pack.content(), &block].concat())
+    let mut signatures: Vec<Signature<'_>> = pack.signatures().filter(|other| other.key_id != key_id).collect();
+    signatures.push(Signature { algorithm, key_id, bytes: signature });
+    signatures.sort_by_key(|signature| signature.key_id);
+    let mut signed = pack.content().to_vec();
+    for signature in signatures {
+        let block = signature.encode().ok_or_else(|| {
+            WriteError::new("signature", "key id or signature is not of the size that its algorithm has")
+        })?;
+        signed.extend(block);
+    }
+    // The last word on what a reader takes is the reader's.
+    Pack::read(&signed, &Limits::DEFAULT).map_err(|error| WriteError::new("signature", error.to_string()))?;
+    Ok(signed)
 }
 
 fn element_count(shape: &[u64]) -> Option<u64> {

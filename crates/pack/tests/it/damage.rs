@@ -50,16 +50,16 @@ fn each_truncation_is_found() {
     }
     // Cut there it is the unsigned pack.
     let pack = Pack::read(&original[..content_bytes], &Limits::default()).unwrap();
-    assert!(pack.signature().is_none());
+    assert_eq!(pack.signatures().len(), 0);
 }
 
 #[test]
 fn nothing_may_follow() {
-    for (original, kind) in [(unsigned(), ErrorKind::Magic), (signed(), ErrorKind::Trailing)] {
+    for original in [unsigned(), signed()] {
         let mut bytes = original.clone();
         bytes.push(0);
         let error = read(&bytes).unwrap_err();
-        assert_eq!((error.kind, error.offset), (kind, original.len() as u64));
+        assert_eq!((error.kind, error.offset), (ErrorKind::Magic, original.len() as u64));
     }
 }
 

@@ -72,6 +72,7 @@ fn limits_are_those_of_the_document() {
         ("max_provenance_pairs", limits.max_provenance_pairs),
         ("max_classes", limits.max_classes),
         ("max_probes", limits.max_probes),
+        ("max_signatures", u64::from(limits.max_signatures)),
     ];
     for (name, number) in numbers {
         let cell = &row("## 12. Limits", name)[1];
@@ -97,9 +98,12 @@ fn offsets_are_those_of_the_document() {
     assert_eq!(offset("### 4.1", "content_bytes"), layout::CONTENT_BYTES_OFFSET);
     assert_eq!(offset("### 4.1", "checksum"), layout::CHECKSUM_OFFSET);
     assert_eq!(offset("### 4.1", "zero"), layout::HEADER_ZERO_OFFSET);
-    assert_eq!(offset("## 8.", "block_bytes"), layout::SIGNATURE_SIZE_OFFSET);
-    assert_eq!(offset("## 8.", "key_id_bytes"), layout::KEY_ID_SIZE_OFFSET);
-    assert_eq!(offset("## 8.", "checksum"), layout::SIGNATURE_CHECKSUM_OFFSET);
+    assert_eq!(offset("### 8.1", "block_bytes"), layout::SIGNATURE_SIZE_OFFSET);
+    assert_eq!(offset("### 8.1", "key_id_bytes"), layout::KEY_ID_SIZE_OFFSET);
+    assert_eq!(offset("### 8.1", "checksum"), layout::SIGNATURE_CHECKSUM_OFFSET);
+    let (_, blocks) = FORMAT.split_once("### 8.1").unwrap();
+    assert!(blocks.contains(&format!("at least 1; {} for algorithm 1", layout::KEY_ID_BYTES)));
+    assert!(blocks.contains(&format!("at least 1; {} for algorithm 1", layout::ED25519_SIGNATURE_BYTES)));
     assert!(FORMAT.contains(&format!("### 4.1 Header, {} bytes at offset 0", layout::HEADER_BYTES)));
     assert!(FORMAT.contains(&format!("entries of {} bytes at offset 32", layout::SECTION_ENTRY_BYTES)));
 }

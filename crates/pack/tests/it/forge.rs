@@ -57,7 +57,7 @@ pub(crate) fn unsigned() -> Vec<u8> {
 
 /// The same, signed.
 pub(crate) fn signed() -> Vec<u8> {
-    sign(&unsigned(), taskvec_pack::signature::ED25519, b"key 1", &[9; 64]).unwrap()
+    sign(&unsigned(), taskvec_pack::signature::ED25519, &[b'k'; 16], &[9; 64]).unwrap()
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -415,9 +415,11 @@ fn wrong_signature_blocks() {
         ("another magic", 3, &b"P"[..], ErrorKind::Magic, 0),
         ("another size", 8, &[0], ErrorKind::Count, 8),
         ("no key", 14, &[0, 0], ErrorKind::Count, 8),
+        ("a shorter key id and a longer signature", 14, &[15, 0, 65], ErrorKind::Count, 8),
         ("no signature", 16, &[0], ErrorKind::Count, 8),
         ("another algorithm", 12, &[2], ErrorKind::Checksum, 0),
         ("another key", 24, b"x", ErrorKind::Checksum, 0),
+        ("another signature", 40, &[8], ErrorKind::Checksum, 0),
     ] {
         let mut bytes = signed.clone();
         put(start + at, value, &mut bytes);
@@ -440,10 +442,11 @@ fn limits_are_kept() {
         max_tensors: 5,
         max_elements_per_tensor: 400,
         max_entries: 4 + 40 + 5 + 1 + 80,
-        max_string_bytes: 9,
+        max_string_bytes: 16,
         max_provenance_pairs: 2,
         max_classes: 2,
         max_probes: 2,
+        max_signatures: 1,
     };
     assert!(Pack::read(&bytes, &tight).is_ok(), "{:?}", Pack::read(&bytes, &tight).map(|_| ()));
     let cases = [
@@ -452,7 +455,8 @@ fn limits_are_kept() {
         ("tensors", Limits { max_tensors: 4, ..limits }),
         ("elements", Limits { max_elements_per_tensor: 399, ..limits }),
         ("entries", Limits { max_entries: tight.max_entries - 1, ..limits }),
-        ("strings", Limits { max_string_bytes: 8, ..limits }),
+        ("key ids", Limits { max_string_bytes: 15, ..limits }),
+        ("signatures", Limits { max_signatures: 0, ..limits }),
         ("pairs", Limits { max_provenance_pairs: 1, ..limits }),
         ("classes", Limits { max_classes: 1, ..limits }),
         ("probes", Limits { max_probes: 1, ..limits }),
@@ -461,6 +465,10 @@ fn limits_are_kept() {
         let error = Pack::read(&bytes, &limits).map(|_| ()).unwrap_err();
         assert_eq!((error.kind, error.class()), (ErrorKind::Limit, ErrorClass::Limit), "{what}");
     }
+    // Without key ids, which are longer than its texts.
+    let strings = |max_string_bytes| Pack::read(&unsigned(), &Limits { max_string_bytes, ..limits }).map(|_| ());
+    assert_eq!(strings(9), Ok(()));
+    assert_eq!(strings(8).unwrap_err().kind, ErrorKind::Limit);
 }
 
 #[test]

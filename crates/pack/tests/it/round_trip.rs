@@ -180,26 +180,59 @@ fn everything_comes_back() {
     assert!(matches!(second.input, ProbeInput::U8([6, 7, 8, 9, 10, 11])));
     assert_eq!(second.output.collect::<Vec<_>>(), [-3.0, 0.0]);
     assert!(probes.probe(2).is_none());
-    assert!(pack.signature().is_none());
+    assert_eq!(pack.signatures().count(), 0);
 }
 
 #[test]
-fn a_signature_leaves_the_digest_alone() {
+fn signatures_leave_the_digest_alone() {
     let (unsigned, signed) = (unsigned(), signed());
     let plain = Pack::read(&unsigned, &Limits::default()).unwrap();
     let pack = Pack::read(&signed, &Limits::default()).unwrap();
     assert_eq!(pack.digest(), plain.digest());
     assert_eq!(pack.content(), unsigned);
-    let signature = pack.signature().unwrap();
-    assert_eq!((signature.algorithm, signature.key_id, signature.bytes), (1, &b"key 1"[..], &[9; 64][..]));
+    let signature = pack.signatures().next().unwrap();
+    assert_eq!((signature.algorithm, signature.key_id, signature.bytes), (1, &[b'k'; 16][..], &[9; 64][..]));
     let message = taskvec_pack::signature::signed_message(&pack.digest());
     assert!(message.starts_with(b"taskvec pack v1\0") && message.ends_with(&pack.digest().0));
-    let again = sign(&signed, 7, b"key 2", &[1]).unwrap();
-    let pack = Pack::read(&again, &Limits::default()).unwrap();
-    assert_eq!(pack.signature().map(|signature| signature.algorithm), Some(7));
-    assert!(sign(&unsigned, 1, b"", &[1]).is_err());
-    assert!(sign(&unsigned, 1, b"key", &[]).is_err());
-    assert!(sign(b"no pack", 1, b"key", &[1]).is_err());
+    for (algorithm, key_id, bytes) in
+        [(1, &[0; 16][..], &[1; 63][..]), (1, &[0; 15], &[1; 64]), (7, b"", &[1]), (7, b"a", b"")]
+    {
+        let error = sign(&unsigned, algorithm, key_id, bytes).unwrap_err();
+        assert_eq!(error.subject(), "signature", "{algorithm} {key_id:?} {bytes:?}");
+    }
+    assert_eq!(sign(b"no pack", 7, b"key", &[1]).unwrap_err().subject(), "pack");
+}
+
+#[test]
+fn the_same_signatures_give_the_same_bytes_whatever_their_order() {
+    let keys: [&[u8]; 3] = [&[b'k'; 16], b"a", b"kk"];
+    let signed = |order: [usize; 3]| {
+        order.into_iter().fold(unsigned(), |file, key| {
+            let algorithm = if keys[key].len() == 16 { 1 } else { 7 };
+            sign(&file, algorithm, keys[key], &[9; 64]).unwrap()
+        })
+    };
+    let first = signed([0, 1, 2]);
+    for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        assert_eq!(signed(order), first, "{order:?}");
+    }
+    let pack = Pack::read(&first, &Limits::default()).unwrap();
+    assert_eq!(
+        pack.signatures().map(|signature| signature.key_id).collect::<Vec<_>>(),
+        [&b"a"[..], b"kk", &[b'k'; 16]]
+    );
+    assert_eq!(sign(&first, 7, b"a", &[9; 64]).unwrap(), first, "signed again");
+    let replaced = sign(&first, 7, b"a", &[8]).unwrap();
+    let pack = Pack::read(&replaced, &Limits::default()).unwrap();
+    assert_eq!(pack.signatures().map(|signature| signature.bytes.len()).collect::<Vec<_>>(), [1, 64, 64]);
+}
+
+#[test]
+fn no_more_signatures_are_written_than_are_read() {
+    let full = (0..32_u8).fold(unsigned(), |file, key| sign(&file, 7, &[key], &[1]).unwrap());
+    assert_eq!(Pack::read(&full, &Limits::default()).unwrap().signatures().len(), 32);
+    assert!(sign(&full, 7, &[31], &[2]).is_ok(), "one takes the place of another");
+    assert_eq!(sign(&full, 7, &[32], &[1]).unwrap_err().subject(), "signature");
 }
 
 #[test]

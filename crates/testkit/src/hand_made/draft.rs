@@ -7,14 +7,14 @@ use super::pieces::{self, Piece};
 use crate::contents::Contents;
 
 /// A pack in pieces. The names are those of the fields in `FORMAT.md`: `manifest.alpha`, `tensors.0.rank`,
-/// `entries.0.index`, `head.labels.1`, `probes.tolerances.0.engine`, `signature.key_id`.
+/// `entries.0.index`, `head.labels.1`, `probes.tolerances.0.engine`, `signatures.0.key_id`.
 #[derive(Clone, Debug)]
 pub struct Draft {
     major: u16,
     minor: u16,
     sections: Vec<(u32, Vec<Piece>)>,
-    /// The signature block, without its magic, size and checksum.
-    signature: Option<(u16, Vec<u8>, Vec<u8>)>,
+    /// The signature blocks, without their magics, sizes and checksums.
+    signatures: Vec<(u16, Vec<u8>, Vec<u8>)>,
 }
 
 impl Draft {
@@ -27,11 +27,11 @@ impl Draft {
         sections.extend(contents.head.as_ref().map(|head| (4, pieces::head(head))));
         sections.extend(contents.preprocessing.as_ref().map(|image| (5, pieces::preprocessing(image))));
         sections.extend(contents.probes.as_ref().map(|probes| (6, pieces::probes(probes))));
-        let signature = contents
-            .signature
-            .as_ref()
+        let signatures = contents
+            .signatures
+            .iter()
             .map(|block| (block.algorithm, pieces::from_hex(&block.key_id), pieces::from_hex(&block.signature)));
-        Self { major: contents.major, minor: contents.minor, sections, signature }
+        Self { major: contents.major, minor: contents.minor, sections, signatures: signatures.collect() }
     }
 
     /// A file that is in order, in as many pieces as it has sections: `section 1`, `section 2` and so on.
@@ -50,16 +50,19 @@ impl Draft {
             let piece = Piece::new(format!("section {kind}"), &file[offset..offset + number(entry + 16, 8)]);
             (u32::try_from(kind).expect("four bytes"), vec![piece])
         };
-        let block = number(16, 8);
-        let signature = (block < file.len()).then(|| {
-            let (key_id, signature) = file[block + 24..].split_at(number(block + 14, 2));
-            (u16::try_from(number(block + 12, 2)).expect("two bytes"), key_id.to_vec(), signature.to_vec())
-        });
+        let (mut signatures, mut block) = (Vec::new(), number(16, 8));
+        while block < file.len() {
+            let end = block + number(block + 8, 4);
+            let (key_id, signature) = file[block + 24..end].split_at(number(block + 14, 2));
+            let algorithm = u16::try_from(number(block + 12, 2)).expect("two bytes");
+            signatures.push((algorithm, key_id.to_vec(), signature.to_vec()));
+            block = end;
+        }
         Self {
             major: 1,
             minor: u16::try_from(number(10, 2)).expect("two bytes"),
             sections: (0..number(12, 4)).map(section).collect(),
-            signature,
+            signatures,
         }
     }
 
@@ -140,8 +143,8 @@ impl Draft {
         made.put(10, &self.minor.to_le_bytes());
         made.put(12, &super::count(self.sections.len()).to_le_bytes());
         made.put(16, &(made.content_bytes as u64).to_le_bytes());
-        if let Some((algorithm, key_id, signature)) = &self.signature {
-            made.lay_signature(*algorithm, key_id, signature);
+        for (place, (algorithm, key_id, signature)) in self.signatures.iter().enumerate() {
+            made.lay_signature(place, *algorithm, key_id, signature);
         }
         made.fix_checksums();
         made
@@ -174,11 +177,11 @@ impl Made {
         self.extents.push(Extent { checksum: entry + 4, start, end });
     }
 
-    fn lay_signature(&mut self, algorithm: u16, key_id: &[u8], signature: &[u8]) {
+    fn lay_signature(&mut self, place: usize, algorithm: u16, key_id: &[u8], signature: &[u8]) {
         let start = self.bytes.len();
         let names = ["magic", "block_bytes", "algorithm", "key_id_bytes", "signature_bytes", "checksum", "key_id"];
         for (name, offset) in names.into_iter().zip([0, 8, 12, 14, 16, 20, 24]) {
-            self.mark(&format!("signature.{name}"), start + offset);
+            self.mark(&format!("signatures.{place}.{name}"), start + offset);
         }
         self.bytes.extend([0x89, b'T', b'V', b'S', 0x0D, 0x0A, 0x1A, 0x0A]);
         self.bytes.extend(super::count(24 + key_id.len() + signature.len()).to_le_bytes());
@@ -187,7 +190,8 @@ impl Made {
         self.bytes.extend(super::count(signature.len()).to_le_bytes());
         self.bytes.extend([0; 4]);
         self.bytes.extend(key_id);
-        self.mark("signature.signature", self.bytes.len());
+        self.mark(&format!("signatures.{place}.signature"), self.bytes.len());
         self.bytes.extend(signature);
+        self.mark(&format!("signatures.{place}.end"), self.bytes.len());
     }
 }

@@ -30,7 +30,7 @@ impl Made {
         self.put(start, bytes);
     }
 
-    /// Makes all checksums right again: sections, header, signature block.
+    /// Makes all checksums right again: sections, header, signature blocks.
     pub fn fix_checksums(&mut self) {
         for Extent { checksum, start, end } in self.extents.clone() {
             let sum = crc32(&[&self.bytes[start..end]]);
@@ -42,9 +42,10 @@ impl Made {
             let sum = crc32(&[&self.bytes[..24], table]);
             self.put(24, &sum.to_le_bytes());
         }
-        if let Some(block) = self.bytes.get(self.content_bytes..).filter(|block| block.len() >= 24) {
+        for (start, end) in self.signatures().collect::<Vec<_>>() {
+            let block = &self.bytes[start..end];
             let sum = crc32(&[&block[..20], &block[24..]]);
-            self.put(self.content_bytes + 20, &sum.to_le_bytes());
+            self.put(start + 20, &sum.to_le_bytes());
         }
     }
 
@@ -60,6 +61,13 @@ impl Made {
     /// Where each section lies: its first byte and the first byte behind it.
     pub fn sections(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         self.extents.iter().map(|extent| extent.start..extent.end)
+    }
+
+    /// Where each signature block lies that the file still has.
+    fn signatures(&self) -> impl Iterator<Item = (usize, usize)> {
+        let mark = |place: usize, name: &str| self.marks.get(&format!("signatures.{place}.{name}")).copied();
+        let blocks = (0..).map_while(move |place| Some((mark(place, "magic")?, mark(place, "end")?)));
+        blocks.filter(|(_, end)| *end <= self.bytes.len())
     }
 
     pub(super) fn mark(&mut self, name: &str, place: usize) {

@@ -62,7 +62,7 @@ impl HandMade {
             head: None,
             preprocessing: None,
             probes: None,
-            signature: None,
+            signatures: Vec::new(),
         };
         Self { contents, streams: Vec::new() }
     }
@@ -116,9 +116,9 @@ impl HandMade {
         self
     }
 
-    /// Sets the signature block.
+    /// Adds a signature block behind those that are there, whatever its key id.
     pub fn signature(mut self, signature: Signature) -> Self {
-        self.contents.signature = Some(signature);
+        self.contents.signatures.push(signature);
         self
     }
 

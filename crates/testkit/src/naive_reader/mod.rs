@@ -37,7 +37,7 @@ pub fn read(file: &[u8], limits: &Limits) -> Result<Contents, Error> {
     for section in &sections {
         check_section(file, section)?;
     }
-    let signature = signature::read(Cursor::new(file, header.content_bytes, file.len()), file, limits)?;
+    let signatures = signature::read(Cursor::new(file, header.content_bytes, file.len()), file, limits)?;
     let find = |kind| sections.iter().find(|section| section.kind == kind);
     let part = |kind| find(kind).map(|section| Cursor::new(file, section.offset, section.offset + section.bytes));
     let [Some(manifest), Some(tensors), Some(entries)] = [1, 2, 3].map(part) else {
@@ -50,7 +50,7 @@ pub fn read(file: &[u8], limits: &Limits) -> Result<Contents, Error> {
     let probes = part(6).map(|part| probes::read(part, head.as_ref(), preprocessing.as_ref(), limits)).transpose()?;
     let digest = hex(&Sha256::digest(&file[..header.content_bytes]));
     let (major, minor) = (header.major, header.minor);
-    Ok(Contents { major, minor, digest, manifest, tensors, head, preprocessing, probes, signature })
+    Ok(Contents { major, minor, digest, manifest, tensors, head, preprocessing, probes, signatures })
 }
 
 struct Header {

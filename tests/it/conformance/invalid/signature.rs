@@ -1,4 +1,4 @@
-//! Files with a wrong signature block: step 16 of `FORMAT.md` section 13.
+//! Files with wrong signature blocks: step 16 of `FORMAT.md` section 13.
 
 use taskvec_testkit::contents::Signature;
 use taskvec_testkit::hand_made::{Draft, HandMade, Made};
@@ -11,9 +11,9 @@ pub(super) fn cases() -> Vec<Invalid> {
         Invalid::made(
             "signature_magic",
             "the block starts with other bytes",
-            overwritten("signature.magic", b"X"),
+            overwritten("signatures.0.magic", b"X"),
             "magic",
-            "signature.magic",
+            "signatures.0.magic",
         ),
         Invalid::at(
             "bytes_behind_content",
@@ -47,55 +47,126 @@ pub(super) fn cases() -> Vec<Invalid> {
             "signature_followed",
             "a byte follows the block",
             [cut(length), vec![0]].concat(),
-            "trailing",
+            "magic",
             length as u64,
+        ),
+        Invalid::at(
+            "signature_second_cut",
+            "the second block ends within its magic",
+            [cut(length), b"\x89TVS".to_vec()].concat(),
+            "truncated",
+            length as u64 + 4,
         ),
         Invalid::made(
             "signature_block_bytes",
             "the block's size is not the sum of its parts",
-            overwritten("signature.block_bytes", &[25]),
+            overwritten("signatures.0.block_bytes", &[25]),
             "count",
-            "signature.block_bytes",
+            "signatures.0.block_bytes",
         ),
         Invalid::made(
             "signature_no_key_id",
             "the key id has no bytes",
-            signed("", "5a5a").build(),
+            signed(7, "", "5a5a").build(),
             "count",
-            "signature.block_bytes",
+            "signatures.0.block_bytes",
         ),
         Invalid::made(
             "signature_no_bytes",
             "the signature has no bytes",
-            signed("6b", "").build(),
+            signed(7, "6b", "").build(),
             "count",
-            "signature.block_bytes",
+            "signatures.0.block_bytes",
+        ),
+        Invalid::drafted(
+            "signature_ed25519_key_id",
+            "the key id of an Ed25519 key has 15 bytes",
+            signed(1, &"6b".repeat(15), &"5a".repeat(64)),
+            "count",
+            "signatures.0.block_bytes",
+        ),
+        Invalid::drafted(
+            "signature_ed25519_bytes",
+            "an Ed25519 signature has 65 bytes",
+            signed(1, &"6b".repeat(16), &"5a".repeat(65)),
+            "count",
+            "signatures.0.block_bytes",
+        ),
+        Invalid::drafted(
+            "signature_order",
+            "the second key id is below the first",
+            HandMade::new("n").signature(block(1, KEYS[1])).signature(block(1, KEYS[0])).draft(),
+            "order",
+            "signatures.1.key_id",
+        ),
+        Invalid::drafted(
+            "signature_order_prefix",
+            "the second key id is the beginning of the first",
+            HandMade::new("n").signature(block(1, KEYS[0])).signature(block(7, "6a6a")).draft(),
+            "order",
+            "signatures.1.key_id",
+        ),
+        Invalid::drafted(
+            "signature_twice",
+            "the same block stands there twice",
+            HandMade::new("n").signature(block(1, KEYS[0])).signature(block(1, KEYS[0])).draft(),
+            "order",
+            "signatures.1.key_id",
+        ),
+        Invalid::made(
+            "signature_second_checksum",
+            "a byte of the second signature was changed",
+            {
+                let mut made = two().build();
+                let place = usize::try_from(made.offset("signatures.1.signature")).expect("a small file");
+                made.bytes[place] ^= 2;
+                made
+            },
+            "checksum",
+            "signatures.1.magic",
         ),
         Invalid::made(
             "signature_checksum",
             "a byte of the signature was changed",
-            flipped("signature.signature"),
+            flipped("signatures.0.signature"),
             "checksum",
-            "signature.magic",
+            "signatures.0.magic",
         ),
         Invalid::made(
             "signature_checksum_fields",
             "the algorithm was changed",
-            flipped("signature.algorithm"),
+            flipped("signatures.0.algorithm"),
             "checksum",
-            "signature.magic",
+            "signatures.0.magic",
         ),
-        Invalid::beyond("limit_key_id", signed("6b6579", "5a"), ("max_string_bytes", 2), "signature.key_id_bytes"),
+        Invalid::beyond(
+            "limit_key_id",
+            signed(7, "6b6579", "5a"),
+            ("max_string_bytes", 2),
+            "signatures.0.key_id_bytes",
+        ),
+        Invalid::beyond("limit_signatures", two(), ("max_signatures", 1), "signatures.1.magic"),
     ]
 }
 
-fn signed(key_id: &str, signature: &str) -> Draft {
-    let signature = Signature { algorithm: 1, key_id: key_id.to_owned(), signature: signature.to_owned() };
+/// Two key ids, ascending.
+const KEYS: [&str; 2] = ["6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a", "6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b"];
+
+fn block(algorithm: u16, key_id: &str) -> Signature {
+    Signature { algorithm, key_id: key_id.to_owned(), signature: "5a".repeat(64) }
+}
+
+fn signed(algorithm: u16, key_id: &str, signature: &str) -> Draft {
+    let signature = Signature { algorithm, key_id: key_id.to_owned(), signature: signature.to_owned() };
     HandMade::new("n").signature(signature).draft()
 }
 
 fn draft() -> Draft {
-    signed("6b6579", "5a5a5a5a")
+    HandMade::new("n").signature(block(1, KEYS[0])).draft()
+}
+
+fn two() -> Draft {
+    HandMade::new("n").signature(block(1, KEYS[0])).signature(block(1, KEYS[1])).draft()
 }
 
 fn content_bytes() -> u64 {

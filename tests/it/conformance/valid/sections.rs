@@ -110,20 +110,32 @@ fn preprocessings_and_probes() -> Vec<Vector> {
                 .head(head)
                 .preprocessing(gray())
                 .probes(in_pixels)
-                .signature(Signature { algorithm: 1, key_id: "6b31".to_owned(), signature: "5a".repeat(64) }),
+                .signature(Signature { algorithm: 1, key_id: "6b".repeat(16), signature: "5a".repeat(64) }),
         ),
     ]
 }
 
 fn signatures() -> Vec<Vector> {
-    let signed = HandMade::new("n").signature(Signature {
-        algorithm: 65535,
-        key_id: "00".to_owned(),
-        signature: "ff".to_owned(),
-    });
-    vec![vector(
-        "signature_other_algorithm",
-        "numbers of algorithms that are not listed are passed on; the block may end at any byte",
-        &signed,
-    )]
+    let block = |algorithm, key_id: &str, signature: &str| Signature {
+        algorithm,
+        key_id: key_id.to_owned(),
+        signature: signature.to_owned(),
+    };
+    let ed25519 = |key_id: &str, byte: &str| block(1, &key_id.repeat(16), &byte.repeat(64));
+    let several = HandMade::new("n")
+        .signature(ed25519("00", "5a"))
+        .signature(block(2, "0001", "5b"))
+        .signature(ed25519("6b", "5c"))
+        .signature(block(65535, &"6b".repeat(17), "5d"));
+    let as_many_as_may =
+        (0..32).fold(HandMade::new("n"), |made, key| made.signature(block(2, &format!("{key:02x}"), "5a")));
+    vec![
+        vector(
+            "signature_other_algorithm",
+            "numbers of algorithms that are not listed are passed on; the block may end at any byte",
+            &HandMade::new("n").signature(block(65535, "00", "ff")),
+        ),
+        vector("signature_several", "key ids ascend as byte strings, whatever the algorithm and the length", &several),
+        vector("signature_32", "as many signatures as the default limit allows", &as_many_as_may),
+    ]
 }
