@@ -15,6 +15,15 @@ use crate::layout::{KEY_ID_BYTES, PUBLIC_KEY_BYTES, PUBLIC_KEY_FILE_TITLE};
 pub struct PublicKey(pub [u8; PUBLIC_KEY_BYTES]);
 
 impl PublicKey {
+    /// The key of 64 lower-case hexadecimal digits, which `{:x}` writes.
+    ///
+    /// # Errors
+    ///
+    /// If the text is anything else.
+    pub fn from_hex(text: &str) -> Result<Self, KeyError> {
+        lower_hex(text).map(Self).ok_or(KeyError::Form)
+    }
+
     /// What names the key in a signature block: the first half of the SHA-256 of its bytes.
     #[must_use]
     pub fn id(&self) -> KeyId {
@@ -28,9 +37,13 @@ impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{PUBLIC_KEY_FILE_TITLE}")?;
         writeln!(f, "id {}", self.id())?;
-        f.write_str("key ")?;
-        write_hex(&self.0, f)?;
-        writeln!(f)
+        writeln!(f, "key {self:x}")
+    }
+}
+
+impl fmt::LowerHex for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
     }
 }
 
@@ -47,7 +60,7 @@ impl FromStr for PublicKey {
         let rest = text.strip_prefix(PUBLIC_KEY_FILE_TITLE).ok_or(KeyError::Title)?;
         let (id, key) = rest.strip_prefix("\nid ").and_then(|rest| rest.split_once("\nkey ")).ok_or(KeyError::Form)?;
         let id: KeyId = id.parse()?;
-        let key = key.strip_suffix('\n').and_then(lower_hex).map(Self).ok_or(KeyError::Form)?;
+        let key = Self::from_hex(key.strip_suffix('\n').ok_or(KeyError::Form)?)?;
         if key.id() == id { Ok(key) } else { Err(KeyError::Id) }
     }
 }
@@ -55,6 +68,14 @@ impl FromStr for PublicKey {
 /// What names a key: the first 16 bytes of the SHA-256 of the public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; KEY_ID_BYTES]);
+
+impl TryFrom<&[u8]> for KeyId {
+    type Error = KeyError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, KeyError> {
+        bytes.try_into().map(Self).map_err(|_| KeyError::Form)
+    }
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Skills on a device: a base model mapped once, packs attached, detached, swapped and weighed between two inferences.
 //!
 //! It is no trainer and no file format: packs come from the packer, and their bytes are read by `taskvec-pack`. It
-//! fetches nothing and trusts no signature; it says what a pack is and whether it works here, and keeps a folder of them.
+//! fetches nothing; it says who vouches for a pack and whether it works here, and keeps a folder of them.
 //!
 //! ```no_run
 //! use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, PackLimits, Session, Skill};
@@ -53,12 +53,14 @@ mod skill;
 mod store;
 mod switch;
 mod sync;
+mod trust;
+mod trust_file;
 mod verified;
 mod weights;
 mod yardstick;
 
 pub use taskvec_bundle::{Head, Limits as BundleLimits, Preprocessing};
-pub use taskvec_pack::{Digest, Fingerprint, Limits as PackLimits};
+pub use taskvec_pack::{Digest, Fingerprint, KeyId, Limits as PackLimits, PublicKey};
 
 pub use answer::{HeadChoice, Logits};
 pub use base_model::{BaseModel, BaseTensor};
@@ -70,6 +72,8 @@ pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
 pub use skill::Skill;
 pub use store::{Committed, Store};
+pub use trust::{Trust, Verdict};
+pub use trust_file::{TrustFile, read_public_key};
 pub use verified::Verified;
 pub use weights::Weights;
 pub use yardstick::CopyTimes;

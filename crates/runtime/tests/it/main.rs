@@ -13,5 +13,6 @@ mod speed;
 mod store;
 #[cfg(any(feature = "burn", feature = "ort"))]
 mod storm;
+mod trust;
 #[cfg(unix)]
 mod verified;
