@@ -10,3 +10,4 @@ mod places;
 mod programs;
 mod refusals;
 mod small_pack;
+mod trust;

@@ -30,6 +30,11 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Show what is in a pack, and how many bits each part costs beside its bound
     Inspect(Inspect),
+    /// Make a key pair to sign packs with
+    #[command(subcommand)]
+    Key(Key),
+    /// Sign a pack
+    Sign(Sign),
     /// Answer for images with a base and any skills
     Run(Run),
     /// Measure speed and size, each beside its alternative
@@ -82,6 +87,9 @@ pub(crate) struct Diff {
     /// Name of the skill (default: the tuned file's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Sign the pack with the secret key in this file
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) sign: Option<PathBuf>,
     /// The pack to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -111,6 +119,9 @@ pub(crate) struct Pack {
     /// Number of probes the pack carries, 0 to 64, instead of the recipe's
     #[arg(long, value_name = "COUNT")]
     pub(crate) probes: Option<u32>,
+    /// Sign the pack with the secret key in this file
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) sign: Option<PathBuf>,
     /// The pack to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -121,6 +132,37 @@ pub(crate) struct Pack {
 pub(crate) struct Inspect {
     /// The pack
     pub(crate) pack: PathBuf,
+    /// Public key file whose signature is verified; may be given several times
+    #[arg(long, value_name = "PUBFILE")]
+    pub(crate) key: Vec<PathBuf>,
+}
+
+/// Keys that packs are signed with.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key pair: KEYFILE is the secret one, the public one is written beside it (`me.key` has `me.pub`)
+    New(NewKey),
+}
+
+/// Make a key pair.
+#[derive(Debug, Args)]
+pub(crate) struct NewKey {
+    /// The secret key file to write, for nobody else to read; one that is there is never overwritten
+    #[arg(short, long, value_name = "KEYFILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Sign a pack, beside the signatures that it has.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The pack
+    pub(crate) pack: PathBuf,
+    /// The secret key
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) key: PathBuf,
+    /// The signed pack to write (default: in the place of the pack)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Answer for images: base, skills, an engine.

@@ -57,6 +57,7 @@ pub mod pack_run;
 pub mod random;
 pub mod recipe;
 pub mod run_folder;
+mod secret_key;
 mod sensitivity;
 #[cfg(test)]
 mod shared_data;
@@ -65,3 +66,4 @@ pub mod task_vector;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
+pub use secret_key::SecretKey;

@@ -3,11 +3,12 @@
 //! Trains a skill for handwritten digits on the embedded handwriting base (1.8 MB, learned on three alphabets), packs it,
 //! attaches it to the mapped base, answers, detaches it, and compares every byte of the composed weights with the base's
 //! file. The base gets a fair chance: on each task a head of class means of its own features. Then the packs that the
-//! program carries for other tasks are attached one after the other, and each is judged on every task. All files stay in
-//! the folder that `--out` names, so that the other commands can be tried on them.
+//! program carries for other tasks are attached one after the other, and each is judged on every task. All packs are signed
+//! with a key pair made for this folder, which `--out` names; all files stay there, so that the other commands and
+//! `taskvec-device` can be tried on them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -15,6 +16,7 @@ use include_dir::{Dir, include_dir};
 use serde::Serialize;
 use taskvec_bundle::{ClassMeans, Head, MODEL_FILE, argmax};
 use taskvec_dataset::Dataset;
+use taskvec_packer::SecretKey;
 use taskvec_packer::pack_run::pack_run;
 use taskvec_packer::recipe::Recipe;
 use taskvec_packer::run_folder::write_file;
@@ -82,6 +84,9 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
         return Ok(Outcome::DoneWithWarnings);
     };
     let train_seconds = began.elapsed().as_secs_f64();
+    let skills = home.join("skills");
+    let carried = CARRIED.map(|(name, _)| skills.join(format!("{name}.tvp")));
+    sign(&out.join("demo.key"), [&pack].into_iter().chain(&carried))?;
 
     let base = BaseModel::open(&home)?;
     let session = Session::open(&base, &super::engine(typed.engine, None))?;
@@ -100,8 +105,8 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
     session.detach(&skill.digest())?;
     let after = tasks[0].answers_by_class_means(&session)?;
     let base_restored = is_restored(&session, &home)?;
-    for (column, (name, _)) in CARRIED.iter().enumerate() {
-        let skill = Skill::open(home.join("skills").join(format!("{name}.tvp")), &PackLimits::default())?;
+    for (column, path) in carried.iter().enumerate() {
+        let skill = Skill::open(path, &PackLimits::default())?;
         let alpha = skill.recommended_alpha();
         session.swap([(skill.clone(), alpha)])?;
         rows.push(judged(&session, &tasks, &skill, column + 1)?);
@@ -162,6 +167,17 @@ fn train_skill(home: &Path, name: &str, run: &Path, pack: &Path) -> anyhow::Resu
             Ok(Some(()))
         }
     }
+}
+
+/// Signs packs with a key of their own, made for this folder: whoever pins it on a device trusts this demo.
+fn sign<'a>(key: &Path, packs: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+    let secret = SecretKey::generate()?;
+    secret.create(key)?;
+    for path in packs {
+        let bytes = fs::read(path).with_context(|| format!("read pack `{}`", path.display()))?;
+        write_file(path, &secret.sign(&bytes)?)?;
+    }
+    Ok(())
 }
 
 struct Task {
@@ -244,9 +260,10 @@ fn story(shown: &Shown, change: &Change) -> String {
          {}\n\
          On its own task a skill answers with its own head, elsewhere class means of the features in force do.\n\
          Engine: {}.\n\n\
-         Files: `{}` (picture: demo.svg). Try next:\n  \
-         taskvec inspect {}/digits.tvp\n  \
-         taskvec run {}/handwriting --pack {}/digits.tvp --data {}/handwriting/data/digits8x8\n",
+         Files: `{folder}` (picture: demo.svg). Try next:\n  \
+         taskvec inspect {folder}/digits.tvp --key {folder}/demo.pub\n  \
+         taskvec-device trust add {folder}/demo.pub\n  \
+         taskvec-device attach {folder}/digits.tvp --base {folder}/handwriting\n",
         percent(shown.base_accuracy),
         shown.train_seconds,
         size(shown.pack_bytes),
@@ -258,11 +275,7 @@ fn story(shown: &Shown, change: &Change) -> String {
         if shown.base_restored { "is the base's again" } else { "is NOT the base's" },
         render::table(&header, &rows),
         shown.engine,
-        shown.folder,
-        shown.folder,
-        shown.folder,
-        shown.folder,
-        shown.folder,
+        folder = shown.folder,
     )
 }
 

@@ -29,7 +29,8 @@ struct Made {
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let values = typed.values.map_or(Values::Lossless, super::values);
     let made = diff(&typed.base, &typed.tuned, values, typed.name.as_deref())?;
-    write_file(&typed.out, &made.encoded.bytes)?;
+    let pack = super::signed(made.encoded.bytes, typed.sign.as_deref())?;
+    write_file(&typed.out, &pack)?;
     let warnings = made.comparison.warnings();
     for warning in &warnings {
         render::warning(&warning.message, &warning.help);
@@ -37,7 +38,7 @@ pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let likeness = made.comparison.judged();
     let value = Made {
         pack: typed.out.display().to_string(),
-        pack_bytes: made.encoded.bytes.len() as u64,
+        pack_bytes: pack.len() as u64,
         lossless: values == Values::Lossless,
         entries: made.comparison.whole.changed_count,
         elements: made.comparison.whole.element_count,

@@ -2,12 +2,15 @@
 //!
 //! The bound of a mask is log2 of the number of masks with as many entries; the bound of the values is the empirical entropy
 //! of their classes, as `FORMAT.md` states it for each encoding (6.12).
+//!
+//! With `--key PUBFILE` the signature of that key is verified. If it is not there or does not fit, the exit code is 3.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::Serialize;
-use taskvec_pack::{Limits, Pack, TensorEntry, bound};
+use taskvec_pack::{Limits, Pack, Signature, TensorEntry, bound};
+use taskvec_runtime::{Trust, Verdict, read_public_key};
 
 use super::Outcome;
 use crate::args::Inspect;
@@ -28,10 +31,20 @@ struct Inspected {
     provenance: BTreeMap<String, String>,
     labels: Vec<String>,
     probes: u32,
-    signed: bool,
+    signatures: Vec<Signed>,
     pack_bytes: u64,
     tensors: Vec<Tensor>,
     total: Total,
+}
+
+/// A signature, and what the keys say about it that were given.
+#[derive(Serialize)]
+struct Signed {
+    key_id: String,
+    /// Registry 11.10 of `FORMAT.md`.
+    algorithm: u16,
+    /// None when the key was not given.
+    fits: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -70,11 +83,30 @@ pub(crate) fn run(typed: &Inspect, json: bool) -> anyhow::Result<Outcome> {
     let attempt = || format!("open pack `{}`", typed.pack.display());
     let bytes = std::fs::read(&typed.pack).with_context(attempt)?;
     let pack = Pack::read(&bytes, &Limits::default()).with_context(attempt)?;
-    render::result(json, &inspected(&pack, bytes.len() as u64), table)?;
-    Ok(Outcome::Done)
+    let keys = typed.key.iter().map(|path| read_public_key(path)).collect::<Result<Vec<_>, _>>()?;
+    let trust = if keys.is_empty() { Trust::default() } else { Trust::in_keys(keys.iter().copied(), 1)? };
+    let inspected = inspected(&pack, bytes.len() as u64, &trust);
+    let mut outcome = Outcome::Done;
+    for id in keys.iter().map(|key| key.id().to_string()) {
+        match inspected.signatures.iter().find(|signature| signature.key_id == id).and_then(|signature| signature.fits)
+        {
+            Some(true) => continue,
+            Some(false) => render::warning(
+                &format!("the signature by key {id} does not fit: the pack or the signature was changed"),
+                "fetch the pack again from whoever made it",
+            ),
+            None => render::warning(
+                &format!("the pack is not signed by key {id}"),
+                "whoever has the secret key can sign it with `taskvec sign`",
+            ),
+        }
+        outcome = Outcome::DoneWithWarnings;
+    }
+    render::result(json, &inspected, table)?;
+    Ok(outcome)
 }
 
-fn inspected(pack: &Pack<'_>, pack_bytes: u64) -> Inspected {
+fn inspected(pack: &Pack<'_>, pack_bytes: u64, trust: &Trust) -> Inspected {
     let manifest = pack.manifest();
     let (mut tensors, mut total) = (Vec::new(), Total::default());
     for entry in pack.tensors() {
@@ -97,10 +129,22 @@ fn inspected(pack: &Pack<'_>, pack_bytes: u64) -> Inspected {
         provenance: manifest.provenance().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         labels: pack.head().map(|head| head.labels().map(str::to_owned).collect()).unwrap_or_default(),
         probes: pack.probes().map_or(0, |probes| probes.count),
-        signed: pack.signatures().len() > 0,
+        signatures: trust.verdicts(pack).map(signed).collect(),
         pack_bytes,
         tensors,
         total,
+    }
+}
+
+fn signed((signature, verdict): (Signature<'_>, Verdict)) -> Signed {
+    Signed {
+        key_id: signature.key_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        algorithm: signature.algorithm,
+        fits: match verdict {
+            Verdict::Holds => Some(true),
+            Verdict::Wrong => Some(false),
+            _ => None,
+        },
     }
 }
 
@@ -149,12 +193,12 @@ impl Total {
 
 fn table(pack: &Inspected) -> String {
     let mut text = format!(
-        "skill `{}`, pack {}\nformat {}, {}, {}\nbase {}\nalpha {} (tried on {} to {}), {}, seed {}, density {}, granule {}\n",
+        "skill `{}`, pack {}\nformat {}, {}\n{}base {}\nalpha {} (tried on {} to {}), {}, seed {}, density {}, granule {}\n",
         pack.name,
         pack.digest,
         pack.version,
         size(pack.pack_bytes),
-        if pack.signed { "signed (not verified here)" } else { "not signed" },
+        signatures(&pack.signatures),
         pack.base,
         pack.alpha,
         pack.alpha_range[0],
@@ -182,6 +226,21 @@ fn table(pack: &Inspected) -> String {
         size(total.other_bytes)
     ));
     text
+}
+
+fn signatures(signatures: &[Signed]) -> String {
+    if signatures.is_empty() {
+        return "not signed\n".to_owned();
+    }
+    let line = |signature: &Signed| {
+        let verdict = match signature.fits {
+            Some(true) => "fits",
+            Some(false) => "DOES NOT FIT",
+            None => "not verified (give its public key with --key)",
+        };
+        format!("signed by key {}: {verdict}\n", signature.key_id)
+    };
+    signatures.iter().map(line).collect()
 }
 
 fn row(tensor: &Tensor) -> Vec<String> {

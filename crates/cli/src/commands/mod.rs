@@ -6,12 +6,15 @@ mod bench;
 mod demo;
 mod diff;
 mod inspect;
+mod key;
 mod pack;
 mod run;
+mod sign;
 mod train;
 
 use std::path::Path;
 
+use taskvec_packer::SecretKey;
 use taskvec_packer::recipe::Values;
 use taskvec_runtime::{EngineChoice, OrtSettings, PackLimits, Skill};
 
@@ -35,6 +38,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Apply(typed) => apply::run(&typed, json),
         Command::Pack(typed) => pack::run(&typed, json),
         Command::Inspect(typed) => inspect::run(&typed, json),
+        Command::Key(typed) => key::run(&typed, json),
+        Command::Sign(typed) => sign::run(&typed, json),
         Command::Run(typed) => run::run(&typed, json),
         Command::Bench(typed) => bench::run(&typed, json),
     }
@@ -62,6 +67,14 @@ fn engine(name: EngineName, library: Option<&Path>) -> EngineChoice {
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
     }
+}
+
+/// The pack's bytes, signed with the key that was typed, if one was.
+fn signed(pack: Vec<u8>, key: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    Ok(match key {
+        Some(path) => SecretKey::open(path)?.sign(&pack)?,
+        None => pack,
+    })
 }
 
 /// The pack that was typed, opened, and the alpha that it shall have.

@@ -26,10 +26,11 @@ struct Packed {
 
 pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     let packed = pack_run(&typed.run, typed.values.map(super::values), typed.probes)?;
-    write_file(&typed.out, &packed.encoded.bytes)?;
+    let pack = super::signed(packed.encoded.bytes, typed.sign.as_deref())?;
+    write_file(&typed.out, &pack)?;
     let value = Packed {
         pack: typed.out.display().to_string(),
-        pack_bytes: packed.encoded.bytes.len() as u64,
+        pack_bytes: pack.len() as u64,
         name: packed.run.name.clone(),
         entries: packed.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum(),
         run_accuracy: packed.run.accuracy,
