@@ -23,7 +23,11 @@ pub(crate) fn decode(bytes: &[u8], subject: &str, limits: &DatasetLimits, spent:
         .with_guessed_format()
         .map_err(|cause| Error::damaged(format!("image {subject} cannot be decoded")).caused_by(cause))?;
     let mut reader = reader;
-    reader.no_limits();
+    // Sides and pixels are held against our own limits below; this one is for what lies beside them, such as a color
+    // profile that unfolds to gigabytes.
+    let mut beside = image::Limits::no_limits();
+    beside.max_alloc = Some(limits.max_decoded_bytes);
+    reader.limits(beside);
     let decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
     let most = limits.max_side_pixels;

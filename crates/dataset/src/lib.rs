@@ -262,6 +262,14 @@ pub fn read_image(path: &Path, limits: &DatasetLimits) -> Result<Image> {
     image_file::decode(&bytes, &format!("`{}`", path.display()), limits, &mut 0)
 }
 
+/// The one image in `bytes`, as [`read_image`] reads a file; `subject` says in an error which image it was.
+///
+/// # Errors
+/// `Damaged` when it is no image, `Limit`.
+pub fn decode_image(bytes: &[u8], subject: &str, limits: &DatasetLimits) -> Result<Image> {
+    image_file::decode(bytes, subject, limits, &mut 0)
+}
+
 /// Turns an image by 90 degrees, clockwise.
 fn turn(image: &mut Image) {
     let (width, height, channels) = (image.width as usize, image.height as usize, image.channels as usize);
