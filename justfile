@@ -28,6 +28,10 @@ storm:
 bench:
     bash bench/run
 
+# What a device pays: changes, inferences during swaps, opening, memory; on a base of the size of ViT-B/32.
+bench-runtime:
+    cargo run --release --quiet --bin taskvec -- bench runtime
+
 # Licences, advisories, sources of the dependencies.
 deny:
     cargo deny check

@@ -38,6 +38,7 @@ pub struct Session {
     engine: Arc<dyn Engine>,
     limits: CompositionLimits,
     keeps_pages: bool,
+    change_threads: usize,
     /// The base alone; none when the engine copies weights, so that keeping it would cost a model's memory.
     bare: Option<Arc<View>>,
     serving: Switch<View>,
@@ -101,6 +102,7 @@ impl Session {
             base: base.clone(),
             limits: CompositionLimits::default(),
             keeps_pages: false,
+            change_threads: 1,
             bare: (!engine.copies_weights()).then(|| Arc::clone(&view)),
             engine,
             serving: Switch::new(view),
@@ -123,6 +125,7 @@ impl Session {
             engine: Arc::clone(&self.engine),
             limits: self.limits,
             keeps_pages: self.keeps_pages,
+            change_threads: self.change_threads,
             bare: self.bare.clone(),
             serving: Switch::new(view),
             changing: Mutex::new(None),
@@ -141,6 +144,13 @@ impl Session {
     #[must_use]
     pub fn keeping_pages(self) -> Self {
         Self { keeps_pages: true, ..self }
+    }
+
+    /// The same session, which writes compositions on this many threads (0 is taken as 1). More make a change shorter and
+    /// the inferences beside it slower; they change no bit. By default one.
+    #[must_use]
+    pub fn with_change_threads(self, threads: usize) -> Self {
+        Self { change_threads: threads, ..self }
     }
 
     /// The base underneath.
@@ -290,7 +300,7 @@ impl Session {
             return Ok(Prepared { view, work, proof: Proof::Base, weights_ms: ms(started.elapsed()), proof_ms: 0.0 });
         }
         let mut weights = spare.take().map_or_else(|| Weights::over(&self.base), Ok)?;
-        let work = weights.compose(&mut wanted)?;
+        let work = weights.compose(&mut wanted, self.change_threads)?;
         let weights_ms = ms(started.elapsed());
         let started = Instant::now();
         let view = match self.check_size(&weights).and_then(|()| self.engine.over(&weights)) {

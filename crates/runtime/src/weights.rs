@@ -13,6 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use taskvec_arithmetic::{Bf16, F16, Narrow16};
 use taskvec_pack::{Digest, Dtype, Entries, IndexEncoding, TensorEntry};
@@ -33,8 +36,6 @@ pub struct Weights {
     map: PrivateMap,
     /// The pages written since they were last the base's, for each tensor of the base.
     pages: Vec<Pages>,
-    /// Running sums of one tensor of 16 bits; kept so that it is allocated once.
-    running: Vec<f32>,
 }
 
 /// What composing did.
@@ -56,7 +57,7 @@ impl Weights {
     pub(crate) fn over(base: &BaseModel) -> Result<Self, Error> {
         let mut pages = Vec::new();
         pages.resize_with(base.tensors().len(), Pages::default);
-        Ok(Self { base: base.clone(), map: base.map_privately()?, pages, running: Vec::new() })
+        Ok(Self { base: base.clone(), map: base.map_privately()?, pages })
     }
 
     /// The base underneath.
@@ -96,24 +97,35 @@ impl Weights {
         count
     }
 
-    /// Writes the composition of `skills`, over weights that are the base's, and notes in `skills` which are felt.
+    /// Writes the composition of `skills`, over weights that are the base's, and notes in `skills` which are felt. Each
+    /// tensor is written by one of `threads` threads, so that their number changes no bit.
     ///
     /// # Errors
     /// `Usage` when a reader lives; then nothing has been written.
-    pub(crate) fn compose(&mut self, skills: &mut Skills) -> Result<Work, Error> {
+    pub(crate) fn compose(&mut self, skills: &mut Skills, threads: usize) -> Result<Work, Error> {
         debug_assert!(self.pages.iter().all(Pages::is_empty), "composed over something else than the base");
         let layers = layers(skills);
+        let entries = layers.values().flatten().map(|layer| layer.entry.entry_count()).sum();
+        let work = Work { tensors: layers.len(), entries };
         let written = self.map.write().ok_or_else(|| Error::new(ErrorKind::Usage, "the weights are being read"))?;
-        let mut work = Work::default();
-        let mut felt = BTreeSet::new();
-        for (tensor, layers) in &layers {
-            let place = &self.base.tensors()[*tensor];
-            let pages = &mut self.pages[*tensor];
-            let mut target = Target { place, base: self.base.bytes(), written: &mut *written, pages };
-            felt.extend(target.apply(layers, &mut self.running));
-            work.tensors += 1;
-            work.entries += layers.iter().map(|layer| layer.entry.entry_count()).sum::<u64>();
-        }
+        let targets = targets(&self.base, written, &mut self.pages);
+        let to_do = Mutex::new(targets.filter_map(|(tensor, target)| Some((target, layers.get(&tensor)?))));
+        let apply = || {
+            let (mut running, mut felt) = (Vec::new(), BTreeSet::new());
+            let next = || to_do.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((mut target, layers)) = next() {
+                felt.extend(target.apply(layers, &mut running));
+            }
+            felt
+        };
+        let felt = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads.min(layers.len())).map(|_| scope.spawn(apply)).collect();
+            let mut felt = apply();
+            for other in others {
+                felt.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            felt
+        });
         skills.note_felt(&felt);
         Ok(work)
     }
@@ -177,9 +189,30 @@ fn restore(written: &mut [u8], base: &[u8], pages: &Pages, place: &Range<usize>)
 /// One tensor of the composed mapping, to be written.
 struct Target<'a> {
     place: &'a BaseTensor,
+    /// The tensor's bytes in the base.
     base: &'a [u8],
+    /// The same bytes in the mapping.
     written: &'a mut [u8],
     pages: &'a mut Pages,
+}
+
+/// The mapping, cut into the tensors that lie in it, each with its number. Tensors do not overlap: the reader of
+/// safetensors files refuses those that do.
+fn targets<'a>(
+    base: &'a BaseModel,
+    written: &'a mut [u8],
+    pages: &'a mut [Pages],
+) -> impl Iterator<Item = (usize, Target<'a>)> + Send {
+    let mut pages: Vec<Option<&mut Pages>> = pages.iter_mut().map(Some).collect();
+    let (mut rest, mut cut) = (written, 0);
+    base.in_file_order().iter().filter_map(move |&tensor| {
+        let place = &base.tensors()[tensor];
+        let from_cut = std::mem::take(&mut rest).split_at_mut_checked(place.place.start.checked_sub(cut)?)?.1;
+        let (written, after) = from_cut.split_at_mut_checked(place.place.len())?;
+        (rest, cut) = (after, place.place.end);
+        let base = base.bytes().get(place.place.clone())?;
+        Some((tensor, Target { place, base, written, pages: pages[tensor].take()? }))
+    })
 }
 
 impl Target<'_> {
@@ -196,8 +229,8 @@ impl Target<'_> {
 
     fn apply_f32(&mut self, layers: &[Layer<'_>]) -> Vec<Digest> {
         let place = self.place.place.clone();
-        let base: &[f32] = bytemuck::cast_slice(&self.base[place.clone()]);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
+        let base: &[f32] = bytemuck::cast_slice(self.base);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(self.written);
         let mut felt = Vec::with_capacity(layers.len());
         for Layer { digest, alpha, entry } in layers {
             if moves_f32(values, base, entry, *alpha) {
@@ -222,8 +255,8 @@ impl Target<'_> {
 
     fn apply_16<N: Narrow16>(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<Digest> {
         let place = self.place.place.clone();
-        let base: &[u16] = bytemuck::cast_slice(&self.base[place.clone()]);
-        let values: &mut [u16] = bytemuck::cast_slice_mut(&mut self.written[place.clone()]);
+        let base: &[u16] = bytemuck::cast_slice(self.base);
+        let values: &mut [u16] = bytemuck::cast_slice_mut(self.written);
         if let [Layer { digest, alpha, entry }] = layers {
             let felt = moves_16::<N>(|index| values.get(index).map(|&value| N::widen(value)), base, entry, *alpha);
             match entry.entries() {

@@ -5,7 +5,6 @@
 //! missing) is named on stderr and left out. The exit code is 3 when a goal is missed.
 
 mod images;
-mod latency;
 mod packs;
 mod runtime;
 mod train;
