@@ -75,6 +75,18 @@ impl Error {
         outer.with_source(self)
     }
 
+    /// Its clause and those of its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(deeper) = cause {
+            line.push_str(": ");
+            line.push_str(&deeper.to_string());
+            cause = deeper.source();
+        }
+        line
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

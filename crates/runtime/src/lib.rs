@@ -65,7 +65,10 @@ pub use taskvec_pack::{Digest, Fingerprint, KeyId, Limits as PackLimits, PublicK
 pub use answer::{HeadChoice, Logits};
 pub use base_model::{BaseModel, BaseTensor};
 pub use composition::{Composition, CompositionLimits, SkillInForce};
-pub use engine::{Engine, EngineChoice, EngineKind, Inference, OrtSettings};
+pub use engine::{
+    Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderCheck,
+    ProviderName, Tier, TierCheck, check_providers,
+};
 pub use error::{Error, ErrorKind};
 pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};

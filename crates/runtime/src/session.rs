@@ -22,7 +22,7 @@ use taskvec_pack::{Digest, EngineKind};
 use crate::answer::{self, HeadChoice, Logits};
 use crate::base_model::BaseModel;
 use crate::composition::{Composition, CompositionLimits, Skills};
-use crate::engine::{self, Engine, EngineChoice, Inference};
+use crate::engine::{self, Engine, EngineChoice, EngineReport, Inference};
 use crate::error::{Error, ErrorKind, of_bundle};
 use crate::probe::{self, Proof};
 use crate::skill::Skill;
@@ -166,6 +166,11 @@ impl Session {
     /// The engine, its version and settings, for people.
     pub fn engine(&self) -> String {
         self.engine.describe()
+    }
+
+    /// The engine for programs: what computes, how weights reach it, why, and what was tried before.
+    pub fn engine_report(&self) -> EngineReport {
+        self.engine.report()
     }
 
     /// Puts `skill` in force at `alpha`, beside what is.

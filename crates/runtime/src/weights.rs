@@ -81,6 +81,43 @@ impl Weights {
         self.map.reader()
     }
 
+    /// Changes a few elements of tensor number `tensor`, spread over it, so much that an answer which depends on the tensor
+    /// becomes another: for a capability check, in the place of a skill.
+    ///
+    /// # Errors
+    /// `Usage` when a reader lives; then nothing has been written.
+    #[cfg(feature = "ort")]
+    pub(crate) fn disturb(&mut self, tensor: usize) -> Result<(), Error> {
+        const ELEMENTS_MAX: usize = 64;
+        const DELTA: f32 = 0.25;
+        let place = &self.base.tensors()[tensor];
+        let pages = &mut self.pages[tensor];
+        let bytes = self.map.write().ok_or_else(still_read)?.get_mut(place.place.clone()).unwrap_or_default();
+        let spread = |count: usize| {
+            let stride = (count / ELEMENTS_MAX).max(1);
+            // Not in one column of a matrix.
+            (0..count.min(ELEMENTS_MAX)).map(move |step| (step * stride + step % stride, DELTA))
+        };
+        match place.dtype {
+            Dtype::F32 => {
+                let values: &mut [f32] = bytemuck::cast_slice_mut(bytes);
+                let deltas = spread(values.len());
+                taskvec_arithmetic::add_f32(values, pages.noting(&place.place, 2, deltas), 1.0);
+            }
+            narrow => {
+                let values: &mut [u16] = bytemuck::cast_slice_mut(bytes);
+                let deltas = spread(values.len());
+                let deltas = pages.noting(&place.place, 1, deltas);
+                if narrow == Dtype::F16 {
+                    taskvec_arithmetic::add_16::<F16>(values, deltas, 1.0);
+                } else {
+                    taskvec_arithmetic::add_16::<Bf16>(values, deltas, 1.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many pages of the file have been written: the memory that the composition owns, in pages.
     pub(crate) fn touched_pages(&self) -> usize {
         let mut last = None;
@@ -107,7 +144,7 @@ impl Weights {
         let layers = layers(skills);
         let entries = layers.values().flatten().map(|layer| layer.entry.entry_count()).sum();
         let work = Work { tensors: layers.len(), entries };
-        let written = self.map.write().ok_or_else(|| Error::new(ErrorKind::Usage, "the weights are being read"))?;
+        let written = self.map.write().ok_or_else(still_read)?;
         let targets = targets(&self.base, written, &mut self.pages);
         let to_do = Mutex::new(targets.filter_map(|(tensor, target)| Some((target, layers.get(&tensor)?))));
         let apply = || {
@@ -152,6 +189,10 @@ impl Weights {
     pub(crate) fn touched_bytes(&self) -> u64 {
         (self.touched_pages() as u64).saturating_mul(PAGE_BYTES as u64)
     }
+}
+
+fn still_read() -> Error {
+    Error::new(ErrorKind::Usage, "the weights are being read")
 }
 
 /// The skills that change something, by tensor, in canonical order.

@@ -10,7 +10,7 @@ use taskvec_pack::Dtype;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Engine, EngineKind, Inference};
+use super::{Engine, EngineKind, EngineReport, Fallback, Inference};
 use crate::base_model::{BaseModel, BaseTensor};
 use crate::error::{Error, ErrorKind};
 use crate::weights::Weights;
@@ -20,7 +20,7 @@ pub(super) struct BurnEngine {
     config: NetworkConfig,
     image: [usize; 3],
     device: Device,
-    description: String,
+    report: EngineReport,
 }
 
 /// A network of burn over the mapping of one composition.
@@ -51,11 +51,12 @@ impl BurnEngine {
             );
             return Err(Error::new(ErrorKind::Mismatch, clause).with_help("copy the bundle again"));
         }
-        let description = match in_place_of {
-            None => "burn on the CPU, 1 thread".to_owned(),
-            Some(cause) => format!("burn on the CPU, 1 thread (ONNX Runtime is not used: {cause})"),
-        };
-        Ok(Self { config, image: base.image_shape(), device: Device::flex(), description })
+        let mut report = EngineReport { threads: Some(1), ..EngineReport::named("burn") };
+        if let Some(cause) = in_place_of {
+            report.reason = "ONNX Runtime cannot be used".to_owned();
+            report.fallbacks = vec![Fallback { tried: "ONNX Runtime".to_owned(), reason: cause.chain() }];
+        }
+        Ok(Self { config, image: base.image_shape(), device: Device::flex(), report })
     }
 }
 
@@ -65,7 +66,14 @@ impl Engine for BurnEngine {
     }
 
     fn describe(&self) -> String {
-        self.description.clone()
+        match self.report.fallbacks.first() {
+            None => "burn on the CPU, 1 thread".to_owned(),
+            Some(Fallback { reason, .. }) => format!("burn on the CPU, 1 thread (ONNX Runtime is not used: {reason})"),
+        }
+    }
+
+    fn report(&self) -> EngineReport {
+        self.report.clone()
     }
 
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {

@@ -8,14 +8,19 @@
 #[cfg(feature = "burn")]
 mod burn;
 #[cfg(feature = "ort")]
-mod library;
+mod capability;
 #[cfg(feature = "ort")]
 mod ort;
+mod provider;
+mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use taskvec_pack::EngineKind;
+
+pub use self::provider::{Provider, ProviderName};
+pub use self::report::{EngineReport, Fallback, ProviderCheck, Tier, TierCheck};
 
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
@@ -28,6 +33,11 @@ pub trait Engine: Send + Sync {
 
     /// The library, its version and its settings, for people: `ONNX Runtime 1.32.0, 2 threads, /opt/...`.
     fn describe(&self) -> String;
+
+    /// The same for programs. Default: what [`Engine::describe`] says, and no more.
+    fn report(&self) -> EngineReport {
+        EngineReport::named(self.describe())
+    }
 
     /// Makes the library ready to infer with `weights` as they are. They stay as they are for as long as the result
     /// lives, if it holds a [`crate::WeightsReader`] of them.
@@ -62,7 +72,7 @@ pub trait Inference: Send + Sync {
 pub enum EngineChoice {
     /// ONNX Runtime where its library is found and accepts the base, else burn; [`Engine::describe`] then says why.
     Auto(OrtSettings),
-    /// ONNX Runtime: editable tensors are graph inputs that lie over the composed mapping, the others are prepacked.
+    /// ONNX Runtime, on the first execution provider and in the first tier that work here; [`Engine::report`] says which.
     Ort(OrtSettings),
     /// burn on the CPU: pure Rust, always there.
     Burn,
@@ -85,11 +95,16 @@ pub struct OrtSettings {
     pub python_environments: Vec<PathBuf>,
     /// Threads of one inference, at least 1. The same number gives the same bits on the same machine. Default: 1.
     pub threads: usize,
+    /// Execution providers in order of preference. The first is used whose capability is proved on this device; the CPU's
+    /// is tried last, also where it is not named. Default: the CPU's alone.
+    pub providers: Vec<Provider>,
+    /// The one tier to try with each provider. Default: none; then each provider has its own order.
+    pub tier: Option<Tier>,
 }
 
 impl Default for OrtSettings {
     fn default() -> Self {
-        Self { library: None, python_environments: Vec::new(), threads: 1 }
+        Self { library: None, python_environments: Vec::new(), threads: 1, providers: vec![Provider::CPU], tier: None }
     }
 }
 
@@ -102,6 +117,26 @@ pub(crate) fn open(choice: &EngineChoice, base: &BaseModel) -> Result<Arc<dyn En
             Err(cause) if cause.kind() == ErrorKind::Unsupported => open_burn(base, Some(&cause)).map_err(|_| cause),
             opened_or_wrong => opened_or_wrong,
         },
+    }
+}
+
+/// What execution providers of ONNX Runtime can do on this device with `base`: each tier is tried with a change of every
+/// editable tensor. With no provider named, all that the library has.
+///
+/// # Errors
+/// `Unsupported` when no library is found or it is too old; `Damaged` when the base has no graph. What goes wrong with a
+/// provider stands in its check.
+pub fn check_providers(
+    settings: &OrtSettings,
+    base: &BaseModel,
+    providers: &[Provider],
+) -> Result<Vec<ProviderCheck>, Error> {
+    #[cfg(feature = "ort")]
+    return ort::check_providers(settings, base, providers);
+    #[cfg(not(feature = "ort"))]
+    {
+        let (_, _, _) = (settings, base, providers);
+        Err(not_built("ONNX Runtime", "ort"))
     }
 }
 

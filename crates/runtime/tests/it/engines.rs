@@ -14,7 +14,7 @@ use crate::made::{Kind, Numbers, add_random, composed, skill};
 /// How far an engine may be from f64, and therefore half of how far two engines may be from each other: 12 times what
 /// was measured (1.2e-6 with ONNX Runtime 1.32, features up to 3).
 const TOLERANCE: f32 = 1.5e-5;
-const BATCH: usize = 3;
+pub(crate) const BATCH: usize = 3;
 
 fn fixture() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-vit")
@@ -25,7 +25,7 @@ pub(crate) fn base() -> BaseModel {
 }
 
 /// Pixels, and the features that NumPy has for them.
-fn expected() -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn expected() -> (Vec<f32>, Vec<f32>) {
     let bytes = std::fs::read(fixture().join("expected.f32")).unwrap();
     let mut numbers: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
     let features = numbers.split_off(BATCH * 64);
@@ -43,12 +43,12 @@ pub(crate) fn choices() -> Vec<EngineChoice> {
 
 /// Looks where the gate puts a Python environment with ONNX Runtime, and then where everybody looks.
 #[cfg(feature = "ort")]
-fn ort_settings() -> OrtSettings {
+pub(crate) fn ort_settings() -> OrtSettings {
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/python");
     OrtSettings { python_environments: vec![python.into()], ..Default::default() }
 }
 
-fn difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -212,7 +212,7 @@ fn a_graph_that_does_not_take_an_editable_tensor_is_refused() {
     let base = BaseModel::open(folder.path()).unwrap();
     let error = Session::open(&base, &EngineChoice::Ort(ort_settings())).map(drop).unwrap_err();
     assert_eq!(error.kind(), taskvec_runtime::ErrorKind::Mismatch);
-    assert!(error.to_string().contains("`norm.bias`"), "{error}");
+    assert!(error.chain().contains("`norm.bias`"), "{error:?}");
 }
 
 #[cfg(all(feature = "ort", feature = "burn"))]

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::OrtSettings;
+use crate::engine::OrtSettings;
 use crate::error::{Error, ErrorKind};
 
 /// Everything the search depends on, gathered in one place so that it can be tested.
