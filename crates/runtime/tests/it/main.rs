@@ -7,12 +7,16 @@ mod exactness;
 mod made;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(feature = "ort")]
+mod openvino;
 mod proofs;
 mod refusals;
 mod speed;
 mod store;
 #[cfg(any(feature = "burn", feature = "ort"))]
 mod storm;
+#[cfg(feature = "ort")]
+mod tiers;
 mod trust;
 #[cfg(unix)]
 mod verified;
