@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use taskvec_runtime::Provider;
 
 /// Attach skills to a base model on this device, and answer with them.
 #[derive(Debug, Parser)]
@@ -45,6 +46,13 @@ pub(crate) struct OnBase {
     /// Path of the ONNX Runtime library, if it is not where it is looked for
     #[arg(long, value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// Execution providers of ONNX Runtime in order of preference, each with a device if it has several (`openvino:NPU`);
+    /// the first that proves itself here is used, the CPU's at last
+    #[arg(long, value_name = "NAME[:DEVICE]", value_delimiter = ',')]
+    pub(crate) provider: Vec<Provider>,
+    /// The only way in which weights may reach ONNX Runtime (default: the provider's first that works here)
+    #[arg(long, value_enum)]
+    pub(crate) tier: Option<TierName>,
 }
 
 /// Attach a pack.
@@ -94,6 +102,17 @@ pub(crate) enum EngineName {
     Ort,
     /// burn on the CPU: pure Rust, always there
     Burn,
+}
+
+/// How weights reach ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TierName {
+    /// As inputs that take precedence over the base's values
+    Inputs,
+    /// As inputs without the base's values behind them
+    BareInputs,
+    /// As constants of a session that is made for each composition
+    Rebuild,
 }
 
 /// `FILE` or `FILE@ALPHA`.

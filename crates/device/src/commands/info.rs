@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use taskvec_runtime::{Composition, Store};
+use taskvec_runtime::{Composition, EngineReport, Fallback, Store};
 
 use crate::args::OnBase;
 use crate::render;
@@ -17,6 +17,7 @@ struct Info {
     tensors: usize,
     heads: Vec<String>,
     engine: String,
+    engine_report: EngineReport,
     composition: Composition,
 }
 
@@ -31,11 +32,12 @@ pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<()
         tensors: base.tensors().len(),
         heads: base.described().heads().iter().map(|head| head.name.clone()).collect(),
         engine: session.engine(),
+        engine_report: session.engine_report(),
         composition: session.composition(),
     };
     render::result(json, &value, |value| {
         format!(
-            "base `{}`, {} bytes, {} of {} tensors editable\nfingerprint {}\nheads of its own: {}\nengine {}\ncomposition {}\n{}",
+            "base `{}`, {} bytes, {} of {} tensors editable\nfingerprint {}\nheads of its own: {}\nengine {}\n{}composition {}\n{}",
             value.base,
             value.base_bytes,
             value.editable_tensors,
@@ -43,8 +45,15 @@ pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<()
             value.fingerprint,
             if value.heads.is_empty() { "none".to_owned() } else { value.heads.join(", ") },
             value.engine,
+            lines(&value.engine_report),
             value.composition.digest,
             super::lines(&value.composition)
         )
     })
+}
+
+/// Why this engine, and what was tried before it.
+fn lines(report: &EngineReport) -> String {
+    let tried = report.fallbacks.iter().map(|Fallback { tried, reason }| format!("  not {tried}: {reason}\n"));
+    std::iter::once(format!("  why: {}\n", report.reason)).chain(tried).collect()
 }

@@ -6,9 +6,9 @@ mod info;
 mod list;
 mod run;
 
-use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, Session, Store};
+use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, Session, Store, Tier};
 
-use crate::args::{Arguments, Command, EngineName, OnBase};
+use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
 
 /// Runs the command that was typed.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -24,17 +24,30 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// A session on the base with nothing in force.
 fn open(typed: &OnBase) -> anyhow::Result<Session> {
-    let settings = OrtSettings {
-        library: typed.onnxruntime.clone(),
-        python_environments: vec!["target/python".into()],
-        ..OrtSettings::default()
-    };
+    let settings = ort_settings(typed);
     let choice = match typed.engine {
         EngineName::Auto => EngineChoice::Auto(settings),
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
     };
     Ok(Session::open(&BaseModel::open(&typed.base)?, &choice)?)
+}
+
+fn ort_settings(typed: &OnBase) -> OrtSettings {
+    let mut settings = OrtSettings {
+        library: typed.onnxruntime.clone(),
+        python_environments: vec!["target/python".into()],
+        tier: typed.tier.map(|tier| match tier {
+            TierName::Inputs => Tier::Inputs,
+            TierName::BareInputs => Tier::BareInputs,
+            TierName::Rebuild => Tier::Rebuild,
+        }),
+        ..OrtSettings::default()
+    };
+    if !typed.provider.is_empty() {
+        settings.providers.clone_from(&typed.provider);
+    }
+    settings
 }
 
 /// A session with the committed composition in force, proved.
