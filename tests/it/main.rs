@@ -4,6 +4,7 @@ mod checkpoints;
 mod conformance;
 mod demo;
 mod device;
+mod doors;
 mod interrupt;
 mod journey;
 mod places;

@@ -3,7 +3,6 @@
 //! The truth is in `tests/vectors/`: packs made by hand, each with a JSON that says what must be read from it or why it must
 //! be refused, and at which byte. `golden` makes and compares them; `TASKVEC_BLESS=1` writes them.
 
-mod fast_reader;
 mod generated;
 mod golden;
 mod invalid;
@@ -14,26 +13,11 @@ use std::collections::BTreeSet;
 use std::sync::Once;
 
 use serde_json::{Value, json};
+use taskvec_testkit::Limits;
 use taskvec_testkit::contents::Values;
-use taskvec_testkit::{Contents, Limits, naive_reader};
+use taskvec_tests::readers::{READERS, Verdict};
 
 use self::golden::Vector;
-
-/// What a reader said, in the words of the JSON beside a vector: the contents, or the error.
-type Verdict = Result<Contents, Refusal>;
-
-/// Kind, class and offset.
-type Refusal = (&'static str, &'static str, u64);
-
-/// One of the readers that are compared.
-type Read = fn(&[u8], &Limits) -> Verdict;
-
-/// The readers, each with its name.
-const READERS: [(&str, Read); 2] = [("naive", read_naively), ("fast", fast_reader::read)];
-
-fn read_naively(file: &[u8], limits: &Limits) -> Verdict {
-    naive_reader::read(file, limits).map_err(|error| (error.kind.name(), error.kind.class(), error.offset))
-}
 
 fn in_words(verdict: &Verdict) -> Value {
     match verdict {

@@ -77,11 +77,16 @@ impl Iterator for Bitmap<'_> {
 pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
     let expected = extent.elements.div_ceil(8);
     let found = wide(stream.bytes.len());
-    if found != expected {
-        return Err(stream.error(if found < expected { ErrorKind::Truncated } else { ErrorKind::Trailing }));
+    if found < expected {
+        return Err(stream.error(ErrorKind::Truncated));
     }
-    if stream.bytes.last().is_some_and(|last| *last & beyond(extent.elements) != 0) {
+    // Unused bits come before the end of the stream, whatever follows there (`FORMAT.md`, 13).
+    let last = stream.bytes.get(narrow(expected.wrapping_sub(1)));
+    if last.is_some_and(|last| *last & beyond(extent.elements) != 0) {
         return Err(stream.error(ErrorKind::Padding));
+    }
+    if found > expected {
+        return Err(stream.error(ErrorKind::Trailing));
     }
     let ones = stream.bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_add(u64::from(byte.count_ones())));
     if ones == extent.entries { Ok(()) } else { Err(stream.count_error(extent.entries, ones)) }

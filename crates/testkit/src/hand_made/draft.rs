@@ -40,30 +40,36 @@ impl Draft {
     ///
     /// If the file is not in order.
     pub fn of(file: &[u8]) -> Self {
+        Self::found_in(file).expect("the file is laid out as a pack")
+    }
+
+    /// As [`Draft::of`], of any bytes: nothing unless the sections that they name and their signature blocks lie in them.
+    pub fn found_in(file: &[u8]) -> Option<Self> {
         let number = |offset: usize, byte_count: usize| {
-            let bytes = file[offset..offset + byte_count].iter().rev();
-            bytes.fold(0, |number, &byte| number << 8 | usize::from(byte))
+            let bytes = file.get(offset..offset.checked_add(byte_count)?)?.iter().rev();
+            Some(bytes.fold(0, |number, &byte| number << 8 | u64::from(byte)))
         };
-        let section = |place: usize| {
-            let entry = 32 + 24 * place;
-            let (kind, offset) = (number(entry, 4), number(entry + 8, 8));
-            let piece = Piece::new(format!("section {kind}"), &file[offset..offset + number(entry + 16, 8)]);
-            (u32::try_from(kind).expect("four bytes"), vec![piece])
+        let place = |offset: usize, byte_count: usize| usize::try_from(number(offset, byte_count)?).ok();
+        let section = |entry: usize| {
+            let entry = 32 + 24 * entry;
+            let (kind, offset) = (u32::try_from(number(entry, 4)?).ok()?, place(entry + 8, 8)?);
+            let bytes = file.get(offset..offset.checked_add(place(entry + 16, 8)?)?)?;
+            Some((kind, vec![Piece::new(format!("section {kind}"), bytes)]))
         };
-        let (mut signatures, mut block) = (Vec::new(), number(16, 8));
+        let count = place(12, 4).filter(|count| *count <= file.len() / 24)?;
+        let (mut signatures, mut block) = (Vec::new(), place(16, 8)?);
         while block < file.len() {
-            let end = block + number(block + 8, 4);
-            let (key_id, signature) = file[block + 24..end].split_at(number(block + 14, 2));
-            let algorithm = u16::try_from(number(block + 12, 2)).expect("two bytes");
-            signatures.push((algorithm, key_id.to_vec(), signature.to_vec()));
+            let end = block.checked_add(place(block.checked_add(8)?, 4)?)?;
+            let (key_id, signature) = file.get(block + 24..end)?.split_at_checked(place(block + 14, 2)?)?;
+            signatures.push((u16::try_from(number(block + 12, 2)?).ok()?, key_id.to_vec(), signature.to_vec()));
             block = end;
         }
-        Self {
+        Some(Self {
             major: 1,
-            minor: u16::try_from(number(10, 2)).expect("two bytes"),
-            sections: (0..number(12, 4)).map(section).collect(),
+            minor: u16::try_from(number(10, 2)?).ok()?,
+            sections: (0..count).map(section).collect::<Option<_>>()?,
             signatures,
-        }
+        })
     }
 
     /// Changes the bytes of one of the pieces; the last one, if there are not as many.

@@ -14,12 +14,13 @@ use taskvec_pack::{Dtype, Fingerprint, ValueEncoding};
 use taskvec_testkit::contents::{Tensor, Values};
 use taskvec_testkit::hand_made::{Draft, HandMade, HandTensor};
 use taskvec_testkit::{Limits, hex};
+use taskvec_tests::readers::{READERS, Verdict};
 
 use self::damage::damage;
 use self::extras::extras;
 use self::tensor::{index_streams, tensor, value_stream};
 use super::golden::Vector;
-use super::{READERS, Verdict, stored};
+use super::stored;
 
 proptest! {
     #![proptest_config(seeded(256))]

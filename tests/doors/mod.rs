@@ -1,0 +1,19 @@
+//! The doors by which bytes come in from outside.
+//!
+//! Each door is a function that takes any bytes. It lets the part concerned read them and panics when something does not
+//! hold: when a reader panics, when two readers disagree, when what was read is not what is written again. `it/doors.rs`
+//! throws the kept seeds at them in every run of the tests, `fuzz/` whatever it can think of.
+
+mod base_json;
+mod pack;
+mod safetensors;
+
+pub use self::base_json::base_json;
+pub use self::pack::{change_a_section, pack};
+pub use self::safetensors::safetensors;
+
+/// A door.
+pub type Door = fn(&[u8]);
+
+/// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
+pub const DOORS: [(&str, Door); 3] = [("base_json", base_json), ("pack", pack), ("safetensors", safetensors)];
