@@ -35,3 +35,15 @@ bench-runtime:
 # Licences, advisories, sources of the dependencies.
 deny:
     cargo deny check
+
+# Fuzz one door (pack, base_json, ...) or all of them, each for so many seconds.
+fuzz target="" seconds="60":
+    bash fuzz/run "{{target}}" {{seconds}}
+
+# Pack and arithmetic in Miri, 32-bit and big-endian.
+miri:
+    bash tests/miri
+
+# Pack, arithmetic, bundle and runtime (on ONNX Runtime) on aarch64, under emulation.
+aarch64:
+    bash tests/aarch64

@@ -69,6 +69,7 @@ mod tests {
     use crate::narrow::{Bf16, F16};
 
     #[test]
+    #[cfg_attr(miri, ignore = "hours: 4 million pairs")]
     fn alone_at_alpha_one_it_gives_every_tuned_pattern() {
         for base in (0..=u16::MAX).step_by(911) {
             for tuned in 0..=u16::MAX {

@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn two_roundings_and_never_a_fused_one() {
         // 1 + 2^-12 squared is 1 + 2^-11 + 2^-24: the product loses the last bit, a fused operation would keep it.
-        let factor = 1.0 + 2.0f32.powi(-12);
+        let factor = 1.0 + 1.0 / 4096.0;
         let mut values = [-1.0f32];
         add_f32(&mut values, [(0, factor)].into_iter(), factor);
-        assert_eq!(values, [2.0f32.powi(-11)]);
+        assert_eq!(values, [1.0 / 2048.0]);
     }
 
     #[test]

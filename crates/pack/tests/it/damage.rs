@@ -9,6 +9,7 @@ fn read(bytes: &[u8]) -> Result<(), taskvec_pack::Error> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours: thousands of whole packs")]
 fn each_flipped_bit_is_found() {
     for original in [unsigned(), signed()] {
         let mut missed = Vec::new();
@@ -27,6 +28,7 @@ fn each_flipped_bit_is_found() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours: thousands of whole packs")]
 fn each_other_value_of_each_byte_is_found() {
     let original = unsigned();
     for byte in 0..original.len() {
@@ -40,6 +42,7 @@ fn each_other_value_of_each_byte_is_found() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes: hundreds of whole packs")]
 fn each_truncation_is_found() {
     let original = signed();
     let content_bytes = unsigned().len();
@@ -66,6 +69,7 @@ fn nothing_may_follow() {
 /// Whoever changes bytes on purpose can make the checksums right again. The reader may then find nothing wrong, but what it
 /// hands out still keeps its promises, and nothing panics.
 #[test]
+#[cfg_attr(miri, ignore = "hours: thousands of whole packs")]
 fn sealed_changes_are_refused_or_read_as_promised() {
     let original = unsigned();
     let limits = Limits::default();

@@ -41,6 +41,7 @@ fn ratios(bytes: &[u8]) -> (f64, f64) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours: millions of elements")]
 fn index_costs_at_most_three_percent_more_than_the_entropy() {
     let densities = [
         0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.0585, 0.08, 0.1, 0.115, 0.13, 0.16, 0.2, 0.21, 0.25, 0.3, 0.35, 0.38,
@@ -71,6 +72,7 @@ fn bf16(value: f64) -> u16 {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hours: millions of elements")]
 fn lossless_costs_at_most_eight_percent_more_than_the_entropy() {
     let mut numbers = Numbers::new(2);
     let elements = 1_000_000;
