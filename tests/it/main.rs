@@ -7,6 +7,7 @@ mod device;
 mod doors;
 mod interrupt;
 mod journey;
+mod offline;
 mod places;
 mod programs;
 mod refusals;

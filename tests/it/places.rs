@@ -37,7 +37,7 @@ pub(super) fn has_onnxruntime() -> bool {
 }
 
 /// Written past the harness, which shows what a test prints only when it fails.
-fn left_out(what: &str) {
+pub(super) fn left_out(what: &str) {
     // A closed stderr is no reason to fail.
     let _ = writeln!(io::stderr(), "left out: {what}");
 }

@@ -23,6 +23,14 @@ pub(super) fn taskvec_device(store: &Path) -> Command {
     command
 }
 
+/// The same program with the same arguments, started by another one: `unshare -rn`, `strace -o log`.
+pub(super) fn started_by(starter: &[&str], command: &Command) -> Command {
+    let (first, rest) = starter.split_first().expect("a program that starts the other");
+    let mut started = Command::new(first);
+    started.args(rest).arg(command.get_program()).args(command.get_args()).current_dir(repository());
+    started
+}
+
 /// What a program said and how it ended.
 pub(super) struct Told {
     typed: String,

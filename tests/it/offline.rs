@@ -1,0 +1,82 @@
+//! A device without a network: its whole life goes by in a network namespace of its own, in which nothing can be reached,
+//! and no process of it so much as asks for a socket that could leave the machine.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::places::{handwriting, has_onnxruntime, left_out};
+use crate::programs::{started_by, taskvec_device, told};
+use crate::small_pack::small_pack;
+
+/// Starts a program where nothing can be reached.
+const NO_NETWORK: [&str; 2] = ["unshare", "-rn"];
+
+/// How a program is started here, and where the calls that it made are found afterwards.
+struct Watch<'a> {
+    /// Network calls, one a line; none where there is no strace.
+    log: Option<&'a Path>,
+}
+
+impl Watch<'_> {
+    fn start(&self, command: &Command) -> Command {
+        let mut starter = NO_NETWORK.to_vec();
+        let log = self.log.map(|log| log.to_str().expect("a path in UTF-8"));
+        if let Some(log) = log {
+            starter.extend(["strace", "-f", "-qq", "-A", "-e", "trace=network", "-o", log]);
+        }
+        started_by(&starter, command)
+    }
+
+    /// The calls for sockets that are not those of the machine itself.
+    fn foreign_sockets(&self) -> Vec<String> {
+        let log = self.log.map(|log| fs::read_to_string(log).expect("what strace has written")).unwrap_or_default();
+        log.lines().filter(|line| line.contains("socket(") && !line.contains("AF_UNIX")).map(str::to_owned).collect()
+    }
+}
+
+fn can_start(command: &[&str]) -> bool {
+    let output = Command::new(command[0]).args(&command[1..]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_device_lives_without_a_network_and_asks_for_none() {
+    if !can_start(&[&NO_NETWORK[..], &["true"]].concat()) {
+        return left_out("no network namespace can be made here (`unshare -rn`)");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("calls");
+    fs::write(&log, "").unwrap();
+    let has_strace = can_start(&[&NO_NETWORK[..], &["strace", "-qq", "-o", "/dev/null", "true"]].concat());
+    if !has_strace {
+        left_out("no strace here: what the programs ask for is not watched, only that they do without");
+    }
+    let watch = Watch { log: has_strace.then_some(&log) };
+
+    let (base, small) = (handwriting(), small_pack(folder.path(), "small", 0));
+    let (sketches, pictures) = (base.join("skills/sketches.tvp"), base.join("data/quickdraw3"));
+    let engines: &[&str] = if has_onnxruntime() { &["burn", "ort"] } else { &["burn"] };
+    for engine in engines {
+        let store = folder.path().join(engine);
+        let on_base = |command: &str, rest: &[&Path]| {
+            let mut device = taskvec_device(&store);
+            device.args([command, "--json", "--engine", engine, "--base"]).arg(&base).args(rest);
+            told(&mut watch.start(&device)).json(0)
+        };
+        on_base("info", &[]);
+        on_base("attach", &[&small]);
+        on_base("attach", &[&sketches]);
+        on_base("run", &[Path::new("--head"), Path::new("sketches"), Path::new("--data"), &pictures]);
+        on_base("detach", &[Path::new("small")]);
+        let listed = told(&mut watch.start(taskvec_device(&store).args(["list", "--json"]))).json(0);
+        assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    }
+    assert_eq!(watch.foreign_sockets(), Vec::<String>::new(), "a socket of another family than AF_UNIX");
+
+    // The watch sees what it watches for; bash opens such a socket, and nothing answers.
+    let mut reaching = Command::new("bash");
+    reaching.args(["-c", ": < /dev/tcp/127.0.0.1/9"]);
+    assert_ne!(told(&mut watch.start(&reaching)).code, Some(0), "something was reached without a network");
+    assert_eq!(watch.foreign_sockets().is_empty(), !has_strace);
+}
