@@ -5,10 +5,12 @@
 //! throws the kept seeds at them in every run of the tests, `fuzz/` whatever it can think of.
 
 mod base_json;
+mod http_body;
 mod pack;
 mod safetensors;
 
 pub use self::base_json::base_json;
+pub use self::http_body::http_body;
 pub use self::pack::{change_a_section, pack};
 pub use self::safetensors::safetensors;
 
@@ -16,4 +18,5 @@ pub use self::safetensors::safetensors;
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 3] = [("base_json", base_json), ("pack", pack), ("safetensors", safetensors)];
+pub const DOORS: [(&str, Door); 4] =
+    [("base_json", base_json), ("http_body", http_body), ("pack", pack), ("safetensors", safetensors)];
