@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::programs::{taskvec, told};
+use crate::programs::{taskvec, taskvec_device, told};
 
 #[test]
 fn the_demo_halves_the_errors_restores_the_base_and_leaves_files_for_the_next_commands() {
@@ -33,6 +33,15 @@ fn the_demo_halves_the_errors_restores_the_base_and_leaves_files_for_the_next_co
         assert_eq!(shown[key].as_u64(), Some(fs::metadata(path).unwrap().len()), "{key}");
     }
     assert!(fs::read_to_string(out.join("demo.svg")).unwrap().contains("<svg"));
+
+    // The demo's packs are signed with a key of its own, which a device can pin.
+    let store = folder.path().join("store");
+    told(taskvec_device(&store).args(["trust", "add"]).arg(out.join("demo.pub"))).ended_with(0);
+    let carried = home.join("skills/korean.tvp");
+    for signed in [&pack, &carried] {
+        let mut attach = taskvec_device(&store);
+        told(attach.args(["attach", "--engine", "burn", "--base"]).arg(&home).arg(signed)).ended_with(0);
+    }
 
     let inspected = told(taskvec().args(["inspect", "--json"]).arg(&pack)).json(0);
     assert_eq!(inspected["name"], "digits");

@@ -61,7 +61,7 @@ fn a_device_lives_without_a_network_and_asks_for_none() {
         let store = folder.path().join(engine);
         let on_base = |command: &str, rest: &[&Path]| {
             let mut device = taskvec_device(&store);
-            device.args([command, "--json", "--engine", engine, "--base"]).arg(&base).args(rest);
+            device.args([command, "--json", "--allow-unsigned", "--engine", engine, "--base"]).arg(&base).args(rest);
             told(&mut watch.start(&device)).json(0)
         };
         on_base("info", &[]);

@@ -41,7 +41,7 @@ impl Device {
 
     fn on_base(&self, command: &str) -> Command {
         let mut device = taskvec_device(&self.store);
-        device.arg(command).arg("--base").arg(handwriting());
+        device.args([command, "--allow-unsigned", "--base"]).arg(handwriting());
         device
     }
 

@@ -32,6 +32,34 @@ pub(crate) enum Command {
     Detach(Detach),
     /// Answer for images with the skills in force
     Run(Run),
+    /// Say whose packs this device attaches: nobody's until a key is pinned
+    #[command(subcommand)]
+    Trust(Trust),
+}
+
+/// The keys that this device has pinned.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Pin a public key: packs that it has signed are attached from now on
+    Add {
+        /// The public key, as `taskvec key new` wrote it
+        #[arg(value_name = "PUBFILE")]
+        key: PathBuf,
+    },
+    /// List the pinned keys
+    List,
+    /// Take a pinned key away
+    Remove {
+        /// Id of the key, or its first digits
+        #[arg(value_name = "KEYID")]
+        id: String,
+    },
+    /// Say how many of the pinned keys must have signed a pack
+    Threshold {
+        /// At least 1, at most as many as are pinned
+        #[arg(value_name = "COUNT")]
+        count: usize,
+    },
 }
 
 /// The base model and the engine, for commands that need a session.
@@ -53,6 +81,9 @@ pub(crate) struct OnBase {
     /// The only way in which weights may reach ONNX Runtime (default: the provider's first that works here)
     #[arg(long, value_enum)]
     pub(crate) tier: Option<TierName>,
+    /// Let packs into force that no pinned key has signed: whoever made them decides what the model answers
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
 }
 
 /// Attach a pack.

@@ -13,6 +13,7 @@ use taskvec_pack::{Digest, Fingerprint};
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
 use crate::skill::Skill;
+use crate::trust::Vouched;
 
 /// What is digested into a composition's digest starts with this.
 const DOMAIN: &[u8; 23] = b"taskvec composition v1\0";
@@ -25,11 +26,15 @@ pub struct CompositionLimits {
     /// Bytes of the pages that a composition touches, which is the memory that it owns. Default: no limit, since it is
     /// never more than the base's file and one page.
     pub touched_bytes_max: u64,
+    /// Entries of all skills in force together: what a change applies, and so what bounds its time, beside the pages above.
+    /// Default: 2^34, as many as the reader of one pack takes. (Opening a pack takes time with its bytes and entries, which
+    /// [`PackLimits`](crate::PackLimits) bounds, and proving it one inference for each of its probes, bounded there too.)
+    pub entries_max: u64,
 }
 
 impl Default for CompositionLimits {
     fn default() -> Self {
-        Self { skills_max: 64, touched_bytes_max: u64::MAX }
+        Self { skills_max: 64, touched_bytes_max: u64::MAX, entries_max: 1 << 34 }
     }
 }
 
@@ -76,6 +81,8 @@ pub(crate) struct Placed {
     pub(crate) skill: Skill,
     /// Finite, and never -0.
     pub(crate) alpha: f32,
+    /// Entries of all its tensors.
+    entries: u64,
     /// For each tensor of the pack, in the pack's order, its number in the base.
     pub(crate) places: Arc<[usize]>,
     /// Whether applying the skill, in its turn, changed at least one bit of the weights; known once it is composed.
@@ -91,11 +98,11 @@ impl Skills {
     pub(crate) fn add(
         &mut self,
         base: &BaseModel,
-        skill: &Skill,
+        skill: Vouched<'_>,
         alpha: f32,
         limits: &CompositionLimits,
     ) -> Result<(), Error> {
-        let alpha = usable(alpha)?;
+        let (skill, alpha) = (skill.skill(), usable(alpha)?);
         if self.by_digest.contains_key(&skill.digest()) {
             return Err(Error::new(ErrorKind::Usage, "it is in force already")
                 .with_help("detach it first, or change its alpha"));
@@ -104,8 +111,14 @@ impl Skills {
             let clause = format!("{} skills are in force, and that is the limit", self.by_digest.len());
             return Err(Error::new(ErrorKind::Limit, clause).with_help("detach one first, or raise `skills_max`"));
         }
+        let entries = skill.entries();
+        let all = self.iter().fold(entries, |all, placed| all.saturating_add(placed.entries));
+        if all > limits.entries_max {
+            let clause = format!("the composition has {all} entries, more than the limit of {}", limits.entries_max);
+            return Err(Error::new(ErrorKind::Limit, clause).with_help("detach a skill first, or raise `entries_max`"));
+        }
         let places = skill.places(base)?.into();
-        self.by_digest.insert(skill.digest(), Placed { skill: skill.clone(), alpha, places, felt: false });
+        self.by_digest.insert(skill.digest(), Placed { skill: skill.clone(), alpha, entries, places, felt: false });
         Ok(())
     }
 

@@ -4,11 +4,12 @@
 //! fetches nothing; it says who vouches for a pack and whether it works here, and keeps a folder of them.
 //!
 //! ```no_run
-//! use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, PackLimits, Session, Skill};
+//! use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, PackLimits, Session, Skill, Trust, read_public_key};
 //!
 //! # fn main() -> Result<(), taskvec_runtime::Error> {
 //! let base = BaseModel::open("models/handwriting")?;
-//! let session = Session::open(&base, &EngineChoice::default())?;
+//! let trust = Trust::in_keys([read_public_key("maker.pub".as_ref())?], 1)?;
+//! let session = Session::open(&base, &EngineChoice::default())?.trusting(trust);
 //!
 //! let digits = Skill::open("digits.tvp", &PackLimits::default())?;
 //! let change = session.attach(&digits, digits.recommended_alpha())?;
@@ -31,7 +32,8 @@
 //! 2. The base is never written: its mapping cannot be.
 //! 3. A change is whole or did not happen: checked, applied, proved on this device, or taken back.
 //! 4. An inference sees one composition, and its answer names it. It never waits for a change.
-//! 5. What costs memory is what a composition touches: pages that no skill writes are shared.
+//! 5. Nobody is trusted unless the caller says whom, or says by name that anyone is.
+//! 6. What costs memory is what a composition touches: pages that no skill writes are shared.
 #![deny(unsafe_code)]
 
 #[cfg(target_endian = "big")]

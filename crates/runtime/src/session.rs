@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorKind, of_bundle};
 use crate::probe::{self, Proof};
 use crate::skill::Skill;
 use crate::switch::Switch;
+use crate::trust::Trust;
 use crate::weights::{Weights, Work};
 
 /// Base, composition and engine. Shared by reference between threads, which may infer and change at once.
@@ -37,6 +38,7 @@ pub struct Session {
     base: BaseModel,
     engine: Arc<dyn Engine>,
     limits: CompositionLimits,
+    trust: Trust,
     keeps_pages: bool,
     change_threads: usize,
     /// The base alone; none when the engine copies weights, so that keeping it would cost a model's memory.
@@ -83,7 +85,7 @@ pub struct Change {
 }
 
 impl Session {
-    /// Opens the chosen engine for `base`, with nothing in force.
+    /// Opens the chosen engine for `base`, with nothing in force, and nobody trusted: see [`Session::trusting`].
     ///
     /// # Errors
     /// `Io` when the file cannot be mapped again; `Unsupported` when the engine is not there or refuses the base;
@@ -101,6 +103,7 @@ impl Session {
         Ok(Self {
             base: base.clone(),
             limits: CompositionLimits::default(),
+            trust: Trust::default(),
             keeps_pages: false,
             change_threads: 1,
             bare: (!engine.copies_weights()).then(|| Arc::clone(&view)),
@@ -124,12 +127,20 @@ impl Session {
             base: self.base.clone(),
             engine: Arc::clone(&self.engine),
             limits: self.limits,
+            trust: self.trust.clone(),
             keeps_pages: self.keeps_pages,
             change_threads: self.change_threads,
             bare: self.bare.clone(),
             serving: Switch::new(view),
             changing: Mutex::new(None),
         })
+    }
+
+    /// The same session, which attaches the packs that `trust` takes. By default it takes none; whoever wants every pack
+    /// says so by name: [`Trust::unsigned_too`].
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 
     /// The same session with other limits.
@@ -176,11 +187,14 @@ impl Session {
     /// Puts `skill` in force at `alpha`, beside what is.
     ///
     /// # Errors
-    /// `Mismatch` when it belongs to another base, has no effect or fails its probes; `Usage` when alpha is not finite,
-    /// the skill is in force already or edits what may not be edited; `Limit` when there is too much in force; and what
-    /// the engine says. The composition in force is then the one from before.
+    /// `Untrusted` when too few keys that this session trusts have signed it; `Mismatch` when it belongs to another base,
+    /// has no effect or fails its probes; `Usage` when alpha is not finite, the skill is in force already or edits what
+    /// may not be edited; `Limit` when there is too much in force; and what the engine says. The composition in force is
+    /// then the one from before.
     pub fn attach(&self, skill: &Skill, alpha: f32) -> Result<Change, Error> {
-        self.change(|skills| skills.add(&self.base, skill, alpha, &self.limits))
+        self.trust
+            .vouch_for(skill)
+            .and_then(|vouched| self.change(|skills| skills.add(&self.base, vouched, alpha, &self.limits)))
             .map_err(|cause| cause.while_doing(format!("attach `{}`", skill.name())))
     }
 
@@ -210,8 +224,9 @@ impl Session {
         let fill = |wanted: &mut Skills| {
             *wanted = Skills::default();
             for (skill, alpha) in skills {
-                wanted
-                    .add(&self.base, &skill, alpha, &self.limits)
+                self.trust
+                    .vouch_for(&skill)
+                    .and_then(|vouched| wanted.add(&self.base, vouched, alpha, &self.limits))
                     .map_err(|cause| cause.while_doing(format!("skill `{}`", skill.name())))?;
             }
             Ok(())

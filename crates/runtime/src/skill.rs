@@ -88,6 +88,11 @@ impl Skill {
         &self.inside.name
     }
 
+    /// Entries of all its tensors: how many numbers attaching it applies.
+    pub(crate) fn entries(&self) -> u64 {
+        self.pack().tensors().map(|tensor| tensor.entry_count()).fold(0, u64::saturating_add)
+    }
+
     /// The alpha its maker recommends, at which its probes hold.
     pub fn recommended_alpha(&self) -> f32 {
         self.pack().manifest().alpha

@@ -66,6 +66,11 @@ impl Store {
         Ok(Self { folder: folder.to_owned() })
     }
 
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Copies the pack of `skill` into the store, unless it is there.
     ///
     /// # Errors

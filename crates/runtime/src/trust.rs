@@ -1,7 +1,7 @@
 //! Whose packs a device attaches: those that enough of its pinned keys have signed, and nobody's by default.
 //!
 //! A signature is over the pack digest, which is the SHA-256 of the whole content and was computed from the bytes when the
-//! pack was read; so verifying one costs the same for every pack, some tenths of a millisecond. At most one signature is
+//! pack was read; so verifying one costs the same for every pack, well below a millisecond. At most one signature is
 //! verified for each pinned key, whatever a file claims. Signatures of keys that nobody pinned say nothing and are ignored;
 //! one that names a pinned key and does not fit is worse than none, and refuses the pack.
 
@@ -13,6 +13,7 @@ use taskvec_pack::signature::{ED25519, signed_message};
 use taskvec_pack::{KeyId, Pack, PublicKey};
 
 use crate::error::{Error, ErrorKind};
+use crate::skill::Skill;
 
 /// Which packs may be attached. The default trusts nobody, so that every pack is refused.
 #[derive(Clone, Default)]
@@ -33,6 +34,16 @@ pub enum Verdict {
     Wrong,
     /// It names a key that is not pinned, or an algorithm that this runtime does not know: nothing can be said.
     Unknown,
+}
+
+/// A skill that a [`Trust`] has passed. Only this module makes one, so that nothing comes into force unseen.
+#[derive(Clone, Copy)]
+pub(crate) struct Vouched<'a>(&'a Skill);
+
+impl<'a> Vouched<'a> {
+    pub(crate) fn skill(self) -> &'a Skill {
+        self.0
+    }
 }
 
 impl Trust {
@@ -115,6 +126,14 @@ impl Trust {
             return Ok(signers);
         }
         Err(self.too_few(signers.len(), pack.signatures().len()))
+    }
+
+    /// The same for a skill that is to come into force.
+    ///
+    /// # Errors
+    /// As [`Trust::verify`].
+    pub(crate) fn vouch_for<'a>(&self, skill: &'a Skill) -> Result<Vouched<'a>, Error> {
+        self.verify(skill.pack()).map(|_| Vouched(skill))
     }
 
     fn verdict(&self, message: &[u8], signature: &taskvec_pack::Signature<'_>) -> Verdict {

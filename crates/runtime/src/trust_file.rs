@@ -129,6 +129,7 @@ impl TrustFile {
     /// Reads, edits and writes, while no other process does.
     fn change(&self, edit: impl FnOnce(&Trust) -> Result<Trust, Error>) -> Result<Trust, Error> {
         let refused = |cause| Error::io("write", &self.path, cause);
+        fs::create_dir_all(folder(&self.path)).map_err(refused)?;
         let _lock = self.lock().map_err(refused)?;
         let trust = edit(&self.read()?)?;
         let key = |key: PublicKey| WrittenKey { id: key.id().to_string(), key: format!("{key:x}") };
@@ -197,5 +198,9 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&aside);
         return written;
     }
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

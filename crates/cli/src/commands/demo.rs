@@ -89,7 +89,7 @@ pub(crate) fn run(typed: &Demo, json: bool) -> anyhow::Result<Outcome> {
     sign(&out.join("demo.key"), [&pack].into_iter().chain(&carried))?;
 
     let base = BaseModel::open(&home)?;
-    let session = Session::open(&base, &super::engine(typed.engine, None))?;
+    let session = super::open(&base, &super::engine(typed.engine, None))?;
     let tasks: Vec<Task> = std::iter::once((name, data))
         .chain(CARRIED)
         .map(|(name, data)| Ok(Task { name, set: Dataset::open(&home.join("data").join(data))? }))

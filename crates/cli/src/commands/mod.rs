@@ -16,7 +16,7 @@ use std::path::Path;
 
 use taskvec_packer::SecretKey;
 use taskvec_packer::recipe::Values;
-use taskvec_runtime::{EngineChoice, OrtSettings, PackLimits, Skill};
+use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, PackLimits, Session, Skill, Trust};
 
 use crate::args::{Arguments, Command, EngineName, PackAtAlpha, ValuesName};
 
@@ -67,6 +67,11 @@ fn engine(name: EngineName, library: Option<&Path>) -> EngineChoice {
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
     }
+}
+
+/// A session that takes every pack: here whoever runs the program has chosen it.
+pub(crate) fn open(base: &BaseModel, choice: &EngineChoice) -> Result<Session, taskvec_runtime::Error> {
+    Ok(Session::open(base, choice)?.trusting(Trust::unsigned_too()))
 }
 
 /// The pack's bytes, signed with the key that was typed, if one was.

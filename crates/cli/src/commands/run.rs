@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 use taskvec_bundle::Image;
 use taskvec_dataset::{Dataset, DatasetLimits, read_image};
-use taskvec_runtime::{BaseModel, HeadChoice, Session};
+use taskvec_runtime::{BaseModel, HeadChoice};
 
 use super::Outcome;
 use super::answers::{Answer, accuracy, answers};
@@ -34,7 +34,7 @@ struct Line {
 
 pub(crate) fn run(typed: &Run, json: bool) -> anyhow::Result<Outcome> {
     let base = BaseModel::open(&typed.base)?;
-    let session = Session::open(&base, &super::engine(typed.engine, typed.onnxruntime.as_deref()))?;
+    let session = super::open(&base, &super::engine(typed.engine, typed.onnxruntime.as_deref()))?;
     let mut head = typed.head.clone().map(HeadChoice::Named);
     for pack in &typed.pack {
         let (skill, alpha) = super::skill(pack)?;

@@ -5,8 +5,11 @@ mod detach;
 mod info;
 mod list;
 mod run;
+mod trust;
 
-use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, Session, Store, Tier};
+use std::path::Path;
+
+use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, Session, Store, Tier, TrustFile};
 
 use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
 
@@ -19,18 +22,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Attach(typed) => attach::run(store, typed, json),
         Command::Detach(typed) => detach::run(store, typed, json),
         Command::Run(typed) => run::run(store, typed, json),
+        Command::Trust(typed) => trust::run(store, typed, json),
     }
 }
 
-/// A session on the base with nothing in force.
-fn open(typed: &OnBase) -> anyhow::Result<Session> {
+/// A session on the base with nothing in force, which trusts whom the device in this folder trusts.
+fn open(typed: &OnBase, store: &Path) -> anyhow::Result<Session> {
     let settings = ort_settings(typed);
     let choice = match typed.engine {
         EngineName::Auto => EngineChoice::Auto(settings),
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
     };
-    Ok(Session::open(&BaseModel::open(&typed.base)?, &choice)?)
+    let trust = TrustFile::in_folder(store).read()?;
+    let trust = if typed.allow_unsigned { trust.and_unsigned_too() } else { trust };
+    Ok(Session::open(&BaseModel::open(&typed.base)?, &choice)?.trusting(trust))
 }
 
 fn ort_settings(typed: &OnBase) -> OrtSettings {
@@ -52,7 +58,7 @@ fn ort_settings(typed: &OnBase) -> OrtSettings {
 
 /// A session with the committed composition in force, proved.
 fn open_committed(typed: &OnBase, store: &Store) -> anyhow::Result<Session> {
-    let session = open(typed)?;
+    let session = open(typed, store.folder())?;
     let skills = store.composition(session.base().fingerprint())?;
     if !skills.is_empty() {
         session.swap(skills)?;

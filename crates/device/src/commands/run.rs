@@ -39,7 +39,7 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
     let session = if typed.pack.is_empty() {
         super::open_committed(&typed.on, &Store::open(store)?)?
     } else {
-        super::open(&typed.on)?
+        super::open(&typed.on, store)?
     };
     let mut head = typed.head.clone().map(HeadChoice::Named);
     for pack in &typed.pack {

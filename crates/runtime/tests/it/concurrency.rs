@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use taskvec_pack::ValueEncoding;
-use taskvec_runtime::{Digest, Engine, EngineKind, Error, HeadChoice, Inference, Session, Skill, Weights};
+use taskvec_runtime::{Digest, Engine, EngineKind, Error, HeadChoice, Inference, Session, Skill, Trust, Weights};
 
 use crate::made::{Kind, MIXED, PLAIN, Plain, bundle, composed, head, one_delta, random_pack, session, skill};
 
@@ -55,7 +55,7 @@ fn every_answer_is_that_of_one_composition() {
         vec![(skills[0].clone(), 1.0), (skills[2].clone(), 0.5)],
         vec![(skills[0].clone(), -0.5), (skills[1].clone(), 1.0)],
     ];
-    let slow = || Session::with_engine(&made.base, Arc::new(Slow)).unwrap();
+    let slow = || Session::with_engine(&made.base, Arc::new(Slow)).unwrap().trusting(Trust::unsigned_too());
     let asked = HeadChoice::Skill(skills[0].digest());
     let expected: BTreeMap<Digest, Vec<f32>> = compositions
         .iter()
@@ -179,7 +179,8 @@ impl Inference for BehindGate {
 fn a_new_composition_serves_while_an_inference_on_the_old_one_is_under_way() {
     let made = bundle(MIXED, 43);
     let gate = Arc::new(Gate::default());
-    let session = Session::with_engine(&made.base, Arc::new(Gated(Arc::clone(&gate)))).unwrap();
+    let session =
+        Session::with_engine(&made.base, Arc::new(Gated(Arc::clone(&gate)))).unwrap().trusting(Trust::unsigned_too());
     let (old, new) = (skill(&one_delta(&made.base, "old", 1, 0.5)), skill(&one_delta(&made.base, "new", 2, 0.5)));
     session.attach(&old, 1.0).unwrap();
     let of_old = session.features(&PIXELS, 1).unwrap();
@@ -246,7 +247,7 @@ fn a_panic_in_an_engine_harms_nobody_else() {
         }
     }
     let made = bundle(MIXED, 42);
-    let session = Session::with_engine(&made.base, Arc::new(Panicking)).unwrap();
+    let session = Session::with_engine(&made.base, Arc::new(Panicking)).unwrap().trusting(Trust::unsigned_too());
     let before = session.features(&PIXELS, 1).unwrap();
     let one = skill(&one_delta(&made.base, "one", 1, 0.5));
     for _ in 0..2 {

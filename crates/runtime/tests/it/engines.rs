@@ -7,7 +7,7 @@ use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts};
 use taskvec_pack::{EngineKind, ValueEncoding};
 #[cfg(feature = "ort")]
 use taskvec_runtime::OrtSettings;
-use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, Proof, Session};
+use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, Proof, Session, Trust};
 
 use crate::made::{Kind, Numbers, add_random, composed, skill};
 
@@ -68,7 +68,7 @@ pub(crate) fn everywhere(base: &BaseModel, name: &str, kind: Kind, in_1000: u64)
 fn the_base_answers_as_numpy_says() {
     let (pixels, features) = expected();
     for choice in choices() {
-        let session = Session::open(&base(), &choice).unwrap();
+        let session = Session::open(&base(), &choice).unwrap().trusting(Trust::unsigned_too());
         let found = session.features(&pixels, BATCH).unwrap();
         assert!(difference(&found, &features) <= TOLERANCE, "{}: {}", session.engine(), difference(&found, &features));
         // Another batch size, and the first again.
@@ -91,7 +91,7 @@ fn a_skill_is_felt_and_gone_again_and_both_engines_agree() {
     let mut answers: Vec<Vec<f32>> = Vec::new();
     let mut weights: Vec<Vec<u8>> = Vec::new();
     for choice in choices() {
-        let session = Session::open(&base, &choice).unwrap();
+        let session = Session::open(&base, &choice).unwrap().trusting(Trust::unsigned_too());
         let before = session.features(&pixels, BATCH).unwrap();
         session.attach(&skills[0], 0.25).unwrap();
         let one = session.features(&pixels, BATCH).unwrap();
@@ -115,7 +115,7 @@ fn every_editable_tensor_is_felt_alone() {
     let (pixels, _) = expected();
     let base = base();
     for choice in choices() {
-        let session = Session::open(&base, &choice).unwrap();
+        let session = Session::open(&base, &choice).unwrap().trusting(Trust::unsigned_too());
         let before = session.features(&pixels, BATCH).unwrap();
         for tensor in base.tensors().iter().filter(|tensor| tensor.editable) {
             let mut builder = Builder::new(base.fingerprint(), tensor.name.clone());
@@ -147,7 +147,7 @@ fn probes_of_one_engine_pass_on_the_other() {
         bias: vec![0.1, 0.2, 0.3],
     });
     for maker in choices() {
-        let session = Session::open(&base, &maker).unwrap();
+        let session = Session::open(&base, &maker).unwrap().trusting(Trust::unsigned_too());
         session.attach(&skill(&builder), 0.25).unwrap();
         let outputs = session.infer(&pixels, BATCH, &HeadChoice::Only).unwrap().values;
         let mut with_probes = builder.clone();
@@ -158,7 +158,7 @@ fn probes_of_one_engine_pass_on_the_other() {
             tolerances: vec![(EngineKind::Any, 1e-4)],
         });
         for prover in choices() {
-            let session = Session::open(&base, &prover).unwrap();
+            let session = Session::open(&base, &prover).unwrap().trusting(Trust::unsigned_too());
             let proof = session.attach(&skill(&with_probes), 0.25).unwrap().proof;
             assert!(matches!(proof, Proof::Probes { count: 3, .. }), "{proof:?}");
         }
@@ -181,7 +181,7 @@ fn a_missing_library_is_unsupported_and_says_what_to_do() {
 #[test]
 fn one_process_has_one_onnx_runtime() {
     let base = base();
-    let first = Session::open(&base, &EngineChoice::Ort(ort_settings())).unwrap();
+    let first = Session::open(&base, &EngineChoice::Ort(ort_settings())).unwrap().trusting(Trust::unsigned_too());
     assert!(first.engine().starts_with("ONNX Runtime 1."), "{}", first.engine());
     let other = tempfile::NamedTempFile::new().unwrap();
     let settings = OrtSettings { library: Some(other.path().into()), ..Default::default() };
@@ -190,7 +190,9 @@ fn one_process_has_one_onnx_runtime() {
     let threads = OrtSettings { threads: 0, ..ort_settings() };
     let error = Session::open(&base, &EngineChoice::Ort(threads)).map(drop).unwrap_err();
     assert_eq!(error.kind(), taskvec_runtime::ErrorKind::Usage);
-    let two = Session::open(&base, &EngineChoice::Ort(OrtSettings { threads: 2, ..ort_settings() })).unwrap();
+    let two = Session::open(&base, &EngineChoice::Ort(OrtSettings { threads: 2, ..ort_settings() }))
+        .unwrap()
+        .trusting(Trust::unsigned_too());
     let (pixels, features) = expected();
     assert!(difference(&two.features(&pixels, BATCH).unwrap(), &features) <= TOLERANCE);
 }
@@ -219,7 +221,7 @@ fn a_graph_that_does_not_take_an_editable_tensor_is_refused() {
 #[test]
 fn without_a_library_auto_takes_burn_and_says_why() {
     let settings = OrtSettings { library: Some("nowhere/libonnxruntime.so".into()), ..Default::default() };
-    let session = Session::open(&base(), &EngineChoice::Auto(settings)).unwrap();
+    let session = Session::open(&base(), &EngineChoice::Auto(settings)).unwrap().trusting(Trust::unsigned_too());
     assert_eq!(session.engine_kind(), EngineKind::Burn);
     assert!(session.engine().contains("nowhere"), "{}", session.engine());
 }
@@ -266,7 +268,7 @@ fn burn_widens_a_base_of_16_bits() {
     std::fs::write(folder.path().join("base.json"), described.to_json()).unwrap();
 
     let narrow = BaseModel::open(folder.path()).unwrap();
-    let session = Session::open(&narrow, &EngineChoice::Burn).unwrap();
+    let session = Session::open(&narrow, &EngineChoice::Burn).unwrap().trusting(Trust::unsigned_too());
     let (pixels, features) = expected();
     let before = session.features(&pixels, BATCH).unwrap();
     // Weights cut to 8 bits are off by up to 2^-7 of themselves.
@@ -290,7 +292,7 @@ fn answers_of_real_engines_are_those_of_one_composition() {
         [("first", 100), ("the second", 900)].map(|(name, part)| skill(&everywhere(&base, name, Kind::Lossless, part)));
     let head = HeadChoice::Base("parity".into());
     for choice in choices() {
-        let alone = Session::open(&base, &choice).unwrap();
+        let alone = Session::open(&base, &choice).unwrap().trusting(Trust::unsigned_too());
         let expected: BTreeMap<_, _> = skills
             .iter()
             .map(|skill| {
@@ -299,7 +301,7 @@ fn answers_of_real_engines_are_those_of_one_composition() {
                 (answer.composition, answer.values)
             })
             .collect();
-        let session = Session::open(&base, &choice).unwrap();
+        let session = Session::open(&base, &choice).unwrap().trusting(Trust::unsigned_too());
         session.swap([(skills[0].clone(), 1.0)]).unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {

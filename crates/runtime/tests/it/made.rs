@@ -9,7 +9,7 @@ use taskvec_bundle::{
 use taskvec_pack::write::{Builder, HeadParts, TensorDeltas, Values};
 use taskvec_pack::{Dtype, ValueEncoding};
 use taskvec_runtime::{
-    BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Weights, WeightsReader,
+    BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights, WeightsReader,
 };
 use tempfile::TempDir;
 
@@ -196,7 +196,7 @@ pub(crate) fn skill(builder: &Builder) -> Skill {
 }
 
 pub(crate) fn session(base: &BaseModel) -> Session {
-    Session::with_engine(base, Arc::new(Plain)).unwrap()
+    Session::with_engine(base, Arc::new(Plain)).unwrap().trusting(Trust::unsigned_too())
 }
 
 /// The whole composed file.

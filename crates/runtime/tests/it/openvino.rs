@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use taskvec_runtime::{
-    BaseModel, EngineChoice, OrtSettings, PackLimits, Proof, Provider, ProviderName, Session, Skill, Tier,
+    BaseModel, EngineChoice, OrtSettings, PackLimits, Proof, Provider, ProviderName, Session, Skill, Tier, Trust,
     check_providers,
 };
 
@@ -34,7 +34,8 @@ fn settings(tier: Option<Tier>) -> OrtSettings {
 }
 
 fn open(base: &BaseModel, tier: Tier) -> Session {
-    let session = Session::open(base, &EngineChoice::Ort(settings(Some(tier)))).unwrap();
+    let session =
+        Session::open(base, &EngineChoice::Ort(settings(Some(tier)))).unwrap().trusting(Trust::unsigned_too());
     let report = session.engine_report();
     assert_eq!(report.provider, Some(ProviderName::OpenVino.into()), "{report:?}");
     assert_eq!(report.tier, Some(tier));
@@ -74,7 +75,7 @@ mod alone {
         let base = base();
         let skills = ["one", "another"].map(|name| skill(&everywhere(&base, name, KIND, 300)));
         let cpu = OrtSettings { providers: vec![Provider::CPU], ..settings(None) };
-        let cpu = Session::open(&base, &EngineChoice::Ort(cpu)).unwrap();
+        let cpu = Session::open(&base, &EngineChoice::Ort(cpu)).unwrap().trusting(Trust::unsigned_too());
         for tier in TIERS {
             let session = open(&base, tier);
             let alone = session.features(&pixels, BATCH).unwrap();

@@ -2,7 +2,9 @@
 
 use taskvec_pack::write::{Builder, PreprocessingParts, TensorDeltas, Values};
 use taskvec_pack::{Dtype, Resize, ValueEncoding};
-use taskvec_runtime::{BaseModel, Change, CompositionLimits, Error, ErrorKind, HeadChoice, PackLimits, Session, Skill};
+use taskvec_runtime::{
+    BaseModel, Change, CompositionLimits, Error, ErrorKind, HeadChoice, PackLimits, Session, Skill, Trust,
+};
 
 use crate::made::{self, Kind, MIXED, bundle, composed, head, one_delta, random_pack, session, skill};
 
@@ -207,7 +209,8 @@ fn limits_are_kept_and_taken_back() {
     let second = skill(&one_delta(&made.base, "second", 2000, 0.5));
     let few = session(&made.base).with_limits(CompositionLimits { skills_max: 1, ..Default::default() });
     let small = session(&made.base).with_limits(CompositionLimits { touched_bytes_max: 4096, ..Default::default() });
-    for session in [few, small] {
+    let light = session(&made.base).with_limits(CompositionLimits { entries_max: 1, ..Default::default() });
+    for session in [few, small, light] {
         session.attach(&first, 1.0).unwrap();
         let before = (composed(&session), session.digest());
         let error = session.attach(&second, 1.0).unwrap_err();
@@ -337,7 +340,9 @@ fn an_engine_that_keeps_its_reader_cannot_make_an_answer_wrong() {
     }
     let made = bundle(MIXED, 18);
     let engine = Arc::new(Clinging(Mutex::default()));
-    let session = Session::with_engine(&made.base, Arc::clone(&engine) as Arc<dyn Engine>).unwrap();
+    let session = Session::with_engine(&made.base, Arc::clone(&engine) as Arc<dyn Engine>)
+        .unwrap()
+        .trusting(Trust::unsigned_too());
     let (one, infinite) =
         (skill(&one_delta(&made.base, "x", 0, 0.5)), skill(&one_delta(&made.base, "infinite", 0, f32::MAX)));
     session.attach(&one, 1.0).unwrap();

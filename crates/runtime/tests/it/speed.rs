@@ -11,7 +11,7 @@ use memmap2::{MmapMut, MmapOptions};
 use taskvec_bundle::StoredDtype;
 use taskvec_pack::ValueEncoding;
 use taskvec_pack::write::Builder;
-use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, Session, Skill, Weights};
+use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, Session, Skill, Trust, Weights};
 
 use crate::made::{Kind, Made, Numbers, PLAIN, Plan, add_random, bundle, skill};
 
@@ -114,7 +114,7 @@ fn a_change_costs_at_most_twice_a_memcpy_of_its_pages() {
     let file = File::open(made.folder.path().join("model.safetensors")).unwrap();
     // SAFETY: the file is ours and does not change during the test.
     let private = || unsafe { MmapOptions::new().map_copy(&file) }.unwrap();
-    let open = || Session::with_engine(base, Arc::new(Idle)).unwrap();
+    let open = || Session::with_engine(base, Arc::new(Idle)).unwrap().trusting(Trust::unsigned_too());
     // The base's pages are in the page cache and mapped.
     assert_ne!(base.bytes().iter().map(|&byte| u64::from(byte)).sum::<u64>(), 0);
     let mut worst: f64 = 0.0;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use taskvec_pack::ValueEncoding;
 use taskvec_runtime::{
     BaseModel, EngineChoice, ErrorKind, OrtSettings, PackLimits, Proof, Provider, ProviderName, Session, Skill, Tier,
-    check_providers,
+    Trust, check_providers,
 };
 
 use crate::engines::{BATCH, base, difference, everywhere, expected, ort_settings};
@@ -38,9 +38,9 @@ pub(crate) const TOLERANCE: f32 = 1.5e-5;
 fn in_each_tier_a_skill_is_felt_and_leaves_no_trace() {
     let Some((base, pixels, batch, features)) = tiny_vit() else { return };
     let skills = ["one", "another"].map(|name| skill(&everywhere(&base, name, KIND, 300)));
-    let reference = Session::open(&base, &in_tier(Tier::Inputs)).unwrap();
+    let reference = Session::open(&base, &in_tier(Tier::Inputs)).unwrap().trusting(Trust::unsigned_too());
     for tier in Tier::ALL {
-        let session = Session::open(&base, &in_tier(tier)).unwrap();
+        let session = Session::open(&base, &in_tier(tier)).unwrap().trusting(Trust::unsigned_too());
         assert_eq!(session.engine_report().tier, Some(tier));
         let alone = session.features(&pixels, batch).unwrap();
         assert!(difference(&alone, &features) < TOLERANCE, "{tier:?} without a skill");
@@ -65,7 +65,7 @@ fn in_each_tier_a_skill_is_felt_and_leaves_no_trace() {
 fn sessions_of_the_rebuild_tier_stand_beside_each_other_and_serve_many_threads() {
     let Some((base, pixels, batch, _)) = tiny_vit() else { return };
     let skills = ["one", "another"].map(|name| skill(&everywhere(&base, name, KIND, 300)));
-    let first = Session::open(&base, &in_tier(Tier::Rebuild)).unwrap();
+    let first = Session::open(&base, &in_tier(Tier::Rebuild)).unwrap().trusting(Trust::unsigned_too());
     let second = first.beside().unwrap();
     let alone = first.features(&pixels, batch).unwrap();
     first.attach(&skills[0], 0.1).unwrap();
@@ -99,7 +99,7 @@ fn packs_of_the_repository_pass_their_probes_in_each_tier() {
     let base = BaseModel::open(&model).unwrap();
     let korean = Skill::open(model.join("skills/korean.tvp"), &PackLimits::default()).unwrap();
     for tier in Tier::ALL {
-        let session = Session::open(&base, &in_tier(tier)).unwrap();
+        let session = Session::open(&base, &in_tier(tier)).unwrap().trusting(Trust::unsigned_too());
         let change = session.attach(&korean, korean.recommended_alpha()).unwrap();
         let Proof::Probes { difference_max, tolerance, .. } = change.proof else { panic!("{tier:?}: {change:?}") };
         assert!(difference_max * 100.0 < tolerance, "{tier:?}: {difference_max} of {tolerance}");
@@ -112,7 +112,7 @@ fn a_provider_that_the_library_lacks_falls_back_to_the_cpu_and_says_why() {
     let Some((base, pixels, batch, features)) = tiny_vit() else { return };
     let wanted = [ProviderName::Qnn, ProviderName::CoreMl, ProviderName::DirectMl].map(Provider::from);
     let settings = OrtSettings { providers: wanted.to_vec(), ..ort_settings() };
-    let session = Session::open(&base, &EngineChoice::Ort(settings.clone())).unwrap();
+    let session = Session::open(&base, &EngineChoice::Ort(settings.clone())).unwrap().trusting(Trust::unsigned_too());
     let report = session.engine_report();
     assert_eq!((report.provider, report.tier), (Some(Provider::CPU), Some(Tier::Inputs)));
     let tried: Vec<_> = report.fallbacks.iter().map(|fallback| fallback.tried.as_str()).collect();

@@ -10,7 +10,7 @@ use taskvec_pack::{Pack, write};
 use taskvec_runtime::{ErrorKind, PackLimits, PublicKey, Skill, Trust, TrustFile, Verdict, read_public_key};
 use taskvec_testkit::hand_made::Draft;
 
-use crate::made::{MIXED, Made, bundle, one_delta};
+use crate::made::{MIXED, Made, bundle, composed, one_delta, session};
 
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
@@ -109,6 +109,55 @@ fn who_is_trusted_follows_from_keys_threshold_and_what_was_allowed_by_name() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_session_brings_into_force_what_it_trusts_and_a_refusal_leaves_it_as_it_was() {
+    let made = bundle(MIXED, 7);
+    let [a, b] = [1, 2].map(key);
+    let [first, second] = [0.5, 0.25].map(|delta| pack(&made, "skill", delta));
+    let good = skill(&signed(&first, &[&a]));
+    let wrong = skill(&with_signature(&second, &a, &signature(&first, &a)));
+    let [unsigned, strangers] = [skill(&second), skill(&signed(&second, &[&b]))];
+    for (what, session) in [
+        ("keys", session(&made.base).trusting(trust(&[&a], 1))),
+        ("beside", session(&made.base).trusting(trust(&[&a], 1)).beside().unwrap()),
+    ] {
+        session.attach(&good, 1.0).unwrap();
+        let before = (session.digest(), composed(&session));
+        for refused in [&wrong, &unsigned, &strangers] {
+            let attempts = [
+                session.attach(refused, 1.0),
+                session.swap([(refused.clone(), 1.0)]),
+                session.swap([(good.clone(), 1.0), (refused.clone(), 1.0)]),
+            ];
+            for attempt in attempts {
+                assert_eq!(attempt.unwrap_err().kind(), ErrorKind::Untrusted, "{what}");
+                assert_eq!((session.digest(), composed(&session)), before, "{what}");
+            }
+        }
+        session.set_alpha(&good.digest(), 0.5).unwrap();
+        session.detach(&good.digest()).unwrap();
+        assert_eq!(composed(&session), made.base.bytes(), "{what}");
+    }
+    let nobody = session(&made.base).trusting(Trust::default());
+    assert_eq!(nobody.attach(&good, 1.0).unwrap_err().kind(), ErrorKind::Untrusted);
+    let by_name = session(&made.base).trusting(trust(&[&a], 1).and_unsigned_too());
+    assert_eq!(by_name.attach(&wrong, 1.0).unwrap_err().kind(), ErrorKind::Untrusted);
+    by_name.attach(&unsigned, 1.0).unwrap();
+}
+
+#[test]
+fn a_session_trusts_nobody_unless_told() {
+    let made = bundle(MIXED, 8);
+    let a = key(1);
+    let untold = taskvec_runtime::Session::with_engine(&made.base, std::sync::Arc::new(crate::made::Plain)).unwrap();
+    for file in [pack(&made, "skill", 0.5), signed(&pack(&made, "skill", 0.5), &[&a])] {
+        let error = untold.attach(&skill(&file), 1.0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Untrusted);
+        assert!(error.help().unwrap().contains("pin the key"), "{error:?}");
+    }
+    assert!(untold.composition().skills.is_empty());
 }
 
 #[test]

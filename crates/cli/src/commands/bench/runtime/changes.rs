@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use taskvec_runtime::{
-    BaseModel, Engine, EngineChoice, EngineKind, Error, Inference, PackLimits, Session, Skill, Weights,
+    BaseModel, Engine, EngineChoice, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights,
 };
 
 use super::super::{Row, median};
@@ -48,7 +48,7 @@ impl Inference for Nothing {
 /// A session over `base` that infers nothing, on all cores.
 pub(super) fn idle(base: &BaseModel) -> Result<Session, Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Session::with_engine(base, Arc::new(Idle))?.with_change_threads(cores))
+    Ok(Session::with_engine(base, Arc::new(Idle))?.with_change_threads(cores).trusting(Trust::unsigned_too()))
 }
 
 pub(super) fn rows(bases: &Bases) -> anyhow::Result<Vec<Row>> {
@@ -114,7 +114,7 @@ pub(super) fn end_to_end_rows(bases: &Bases, ort: &EngineChoice) -> anyhow::Resu
         for (path, seed) in &paths {
             fs::write(path, tenth(&bases.all, "tenth", in_blocks, *seed)?)?;
         }
-        let session = Session::open(&bases.all, ort)?.with_change_threads(cores);
+        let session = crate::commands::open(&bases.all, ort)?.with_change_threads(cores);
         let [cold, warm] = [session.beside()?, session.keeping_pages()].map(|session| -> anyhow::Result<f64> {
             let mut times = Vec::new();
             for round in 0..ROUNDS + 2 {

@@ -15,7 +15,7 @@ use super::bases::{Bases, skill};
 const ROUNDS: usize = 60;
 
 pub(super) fn row(bases: &Bases, ort: &EngineChoice) -> anyhow::Result<Row> {
-    let ours = Session::open(&bases.attention, ort)?;
+    let ours = crate::commands::open(&bases.attention, ort)?;
     ours.attach(&skill(&bases.attention_pack)?, 1.0)?;
     let plain = Session::open(&bases.plain, ort)?;
     let pixels = pixels(&bases.attention);
