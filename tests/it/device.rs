@@ -2,19 +2,29 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::places::handwriting;
-use crate::programs::{Told, taskvec_device, told};
+use crate::programs::{Told, running, taskvec_device, told};
 use crate::small_pack::{contents, diff, small_pack};
 
-/// Runs a command that needs a base on the handwriting base, with the engine that is always there. Who has signed a pack is
-/// the matter of `trust.rs`.
-fn on_base(store: &Path, command: &str, subject: &[&Path]) -> Told {
+/// A command that needs a base, on the handwriting base, with the engine that is always there. Who has signed a pack is the
+/// matter of `trust.rs`.
+fn with_base(store: &Path, command: &str, subject: &[&Path]) -> Command {
     let mut device = taskvec_device(store);
     device.args([command, "--json", "--allow-unsigned", "--engine", "burn", "--base"]).arg(handwriting()).args(subject);
-    told(&mut device)
+    device
+}
+
+fn on_base(store: &Path, command: &str, subject: &[&Path]) -> Told {
+    told(&mut with_base(store, command, subject))
+}
+
+/// Runs a command that needs none.
+fn on_store(store: &Path, words: &[&str]) -> Told {
+    told(taskvec_device(store).arg("--json").args(words))
 }
 
 /// Name and alpha of each installed pack; none for one that is not in force.
@@ -99,4 +109,108 @@ fn what_is_not_in_force_cannot_be_detached() {
         assert!(refused.stderr.contains(name), "{refused}");
     }
     assert_eq!(contents(&store), before);
+}
+
+#[test]
+fn a_pack_is_installed_attached_by_name_rolled_back_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let pack = small_pack(folder.path(), "skill", 0);
+    let pack = pack.to_str().unwrap();
+    for is_new in [true, false] {
+        assert_eq!(on_store(&store, &["install", pack]).json(0)["is_new"], is_new);
+    }
+    assert_eq!(listed(&store), [("skill".to_owned(), None)]);
+    let alone = composition(&store);
+
+    let attached = on_base(&store, "attach", &[Path::new("skill@0.5")]).json(0);
+    assert_eq!(attached["composition"]["skills"][0]["alpha"], 0.5);
+    let refused = on_store(&store, &["remove", "skill"]);
+    refused.refused(&["in force"]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+
+    let back = on_store(&store, &["rollback"]).json(0);
+    assert_eq!(back["to"], serde_json::json!([]));
+    assert_eq!(composition(&store), alone);
+    on_store(&store, &["rollback"]).refused(&["nothing is kept"]);
+    on_store(&store, &["remove", "skill"]).ended_with(0);
+    assert!(listed(&store).is_empty());
+    on_store(&store, &["install", pack]).ended_with(0);
+    let collected = on_store(&store, &["gc"]).json(0);
+    assert_eq!(collected["packs"].as_array().map(Vec::len), Some(1));
+    assert!(listed(&store).is_empty());
+}
+
+/// What the doctor says about each thing that is not well.
+fn complaints(report: &Value) -> Vec<String> {
+    let checks = report["checks"].as_array().expect("checks");
+    let unwell = checks.iter().filter(|check| check["status"] != "ok");
+    unwell.map(|check| format!("{}: {}", check["subject"], check["reason"])).collect()
+}
+
+#[test]
+fn the_doctor_finds_a_damaged_pack_and_a_boot_goes_on_with_what_was_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    assert!(complaints(&on_store(&store, &["doctor"]).json(0)).is_empty(), "nothing is nothing wrong");
+    on_base(&store, "attach", &[&small_pack(folder.path(), "first", 0)]).ended_with(0);
+    let both = on_base(&store, "attach", &[&small_pack(folder.path(), "second", 100)]).json(0);
+    let well = on_base(&store, "doctor", &[]).json(0);
+    assert!(complaints(&well).is_empty(), "{well}");
+    assert!(well["checks"].to_string().contains("\"boot\""), "{well}");
+
+    let skills = both["composition"]["skills"].as_array().unwrap();
+    let second = skills.iter().find(|skill| skill["name"] == "second").unwrap();
+    let path = store.join("packs").join(format!("{}.tvp", second["digest"].as_str().unwrap()));
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+
+    let complaints = complaints(&on_base(&store, "doctor", &[]).json(1));
+    assert_eq!(complaints.len(), 3, "the pack, the composition and the boot: {complaints:?}");
+    let data = handwriting().join("data/digits8x8");
+    for failures in 1..=4 {
+        let ran = on_base(&store, "run", &[Path::new("--head"), Path::new("first"), Path::new("--data"), &data]);
+        assert_eq!(ran.code, Some(3), "{ran}");
+        assert!(ran.stderr.contains("warning: passed over"), "{ran}");
+        let report = on_store(&store, &["doctor"]).json(1);
+        let told = if failures < 3 { format!("{failures} of 3") } else { "no whole pack".to_owned() };
+        let committed = report["checks"].as_array().unwrap();
+        let committed = committed.iter().find(|check| check["subject"] == "committed composition").unwrap();
+        assert!(committed["reason"].to_string().contains(&told), "{committed}");
+    }
+    on_store(&store, &["rollback"]).ended_with(0);
+    assert_eq!(listed_whole(&store), ["first"]);
+}
+
+/// The names of the packs that can be read.
+fn listed_whole(store: &Path) -> Vec<String> {
+    let listed = on_store(store, &["list"]).json(0);
+    let names = listed.as_array().expect("a list").iter();
+    names.filter_map(|pack| pack["name"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn two_processes_that_attach_at_once_come_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = [("first", 0), ("second", 100)].map(|(name, at)| small_pack(folder.path(), name, at));
+    for round in 0..3 {
+        let store = folder.path().join(format!("store {round}"));
+        let two = [&first, &second].map(|pack| running(with_base(&store, "attach", &[pack])));
+        for attached in two {
+            attached.told().ended_with(0);
+        }
+        assert_eq!(listed(&store), [("first".to_owned(), Some(1.0)), ("second".to_owned(), Some(1.0))]);
+
+        let two = [Path::new("first@2"), Path::new("first@3")];
+        on_base(&store, "detach", &[Path::new("first")]).ended_with(0);
+        let mut codes = two.map(|pack| running(with_base(&store, "attach", &[pack]))).map(|two| two.told().code);
+        codes.sort_unstable();
+        assert_eq!(codes, [Some(0), Some(2)], "one was first, and for the other it is in force already");
+        let alpha = listed(&store)[0].1;
+        assert!([Some(2.0), Some(3.0)].contains(&alpha), "{alpha:?}");
+        on_store(&store, &["doctor"]).ended_with(0);
+    }
 }

@@ -9,6 +9,8 @@ mod interrupt;
 mod journey;
 mod offline;
 mod places;
+#[cfg(target_os = "linux")]
+mod power_cut;
 mod programs;
 mod refusals;
 mod small_pack;

@@ -4,7 +4,7 @@
 //! target folder that the tests themselves lie in; cargo sees to it that they are never older than their sources.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -44,6 +44,25 @@ pub(super) struct Told {
 pub(super) fn told(command: &mut Command) -> Told {
     let output = command.output().expect("a program that was built can be started");
     Told::of(command, output)
+}
+
+/// A program that is running.
+pub(super) struct Running {
+    command: Command,
+    child: Child,
+}
+
+/// Starts `command`.
+pub(super) fn running(mut command: Command) -> Running {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    Running { command, child: child.expect("a program that was built can be started") }
+}
+
+impl Running {
+    /// What it said, once it has ended.
+    pub(super) fn told(self) -> Told {
+        Told::of(&self.command, self.child.wait_with_output().expect("a child can be waited for"))
+    }
 }
 
 impl Told {

@@ -22,6 +22,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check a pack and copy it onto this device; nothing comes into force
+    Install(Install),
+    /// Remove a pack that is not in force from this device
+    Remove(Remove),
     /// List the packs of this device and which are in force
     List,
     /// Show the base, the engines found here, and the composition in force
@@ -30,6 +34,12 @@ pub(crate) enum Command {
     Attach(Attach),
     /// Detach a skill; the base comes back bit for bit
     Detach(Detach),
+    /// Go back to the composition before the committed one
+    Rollback,
+    /// Remove packs that no kept composition needs, and what was left aside
+    Gc,
+    /// Look at everything on this device and say what is not as it should be
+    Doctor(Doctor),
     /// Answer for images with the skills in force
     Run(Run),
     /// Say whose packs this device attaches: nobody's until a key is pinned
@@ -86,12 +96,35 @@ pub(crate) struct OnBase {
     pub(crate) allow_unsigned: bool,
 }
 
+/// Install a pack.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The pack
+    #[arg(value_name = "PACK")]
+    pub(crate) pack: PathBuf,
+}
+
+/// Remove a pack.
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Name of the skill, or the first digits of its digest
+    pub(crate) skill: String,
+}
+
+/// Look at everything.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// With a base, what a boot would bring into force on it is looked at too
+    #[command(flatten)]
+    pub(crate) on: Option<OnBase>,
+}
+
 /// Attach a pack.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     #[command(flatten)]
     pub(crate) on: OnBase,
-    /// The pack, with its alpha if it is not the recommended one
+    /// The pack's file, or the name of an installed one, with its alpha if it is not the recommended one
     #[arg(value_name = "PACK[@ALPHA]")]
     pub(crate) pack: PackAtAlpha,
 }

@@ -1,7 +1,7 @@
 //! `taskvec-device`: attaches skills to a base model on this device, and answers with them.
 //!
 //! This file parses what was typed, runs one command, and is the only place that turns an outcome into an exit code:
-//! 0 done, 1 failed, 2 wrong usage. A reader that went away is success.
+//! 0 done, 1 failed, 2 wrong usage, 3 done with warnings that matter. A reader that went away is success.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::commands::Outcome;
+
 /// Keeps freed memory: burn's tensors come and go at every operation, and with glibc each pays page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,7 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
     match commands::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Outcome::DoneWithWarnings) => ExitCode::from(3),
         Err(error) if render::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             render::error(&error);

@@ -19,10 +19,20 @@ pub(crate) fn result<T: Serialize>(json: bool, value: &T, human: impl FnOnce(&T)
     Ok(())
 }
 
+/// Prints what somebody should look at, though the command goes on.
+pub(crate) fn warning(warning: &str) {
+    eprintln!("warning: {warning}");
+}
+
+/// The chain of causes in one line.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    chain.join(": ")
+}
+
 /// Prints the chain of causes in one line, and the next step in a second one.
 pub(crate) fn error(error: &anyhow::Error) {
-    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", chain.join(": "));
+    eprintln!("error: {}", one_line(error));
     let help = error.chain().find_map(|cause| {
         let runtime = cause.downcast_ref::<taskvec_runtime::Error>().and_then(|error| error.help());
         runtime.or_else(|| cause.downcast_ref::<taskvec_dataset::Error>().and_then(|error| error.help()))

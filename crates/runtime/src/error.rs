@@ -87,6 +87,13 @@ impl Error {
         line
     }
 
+    /// A copy of this failure, for one more who asks: the causes are words in its clause.
+    pub(crate) fn copy(&self) -> Self {
+        let mut copy = Self::new(self.kind(), self.chain());
+        copy.0.help.clone_from(&self.0.help);
+        copy
+    }
+
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

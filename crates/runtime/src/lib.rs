@@ -43,6 +43,7 @@ compile_error!(
 
 mod answer;
 mod base_model;
+mod check;
 mod composition;
 mod engine;
 mod error;
@@ -66,6 +67,7 @@ pub use taskvec_pack::{Digest, Fingerprint, KeyId, Limits as PackLimits, PublicK
 
 pub use answer::{HeadChoice, Logits};
 pub use base_model::{BaseModel, BaseTensor};
+pub use check::{Check, Status};
 pub use composition::{Composition, CompositionLimits, SkillInForce};
 pub use engine::{
     Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderCheck,
@@ -76,7 +78,10 @@ pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
 pub use skill::Skill;
-pub use store::{Committed, Store};
+pub use store::{
+    Boot, Collected, Committed, Disk, DiskFile, Generation, InForce, InstalledPack, Journal, Kept, PackFile,
+    PassedOver, Removed, RolledBack, Store, SystemDisk,
+};
 pub use trust::{Trust, Verdict};
 pub use trust_file::{TrustFile, read_public_key};
 pub use verified::Verified;

@@ -1,10 +1,11 @@
-//! `taskvec-device info --base FOLDER`: shows the base, the engine, and the composition in force.
+//! `taskvec-device info --base FOLDER`: shows the base, the engine, and the composition in force. Writes nothing.
 
 use std::path::Path;
 
 use serde::Serialize;
 use taskvec_runtime::{Composition, EngineReport, Fallback, Store};
 
+use super::Outcome;
 use crate::args::OnBase;
 use crate::render;
 
@@ -21,8 +22,9 @@ struct Info {
     composition: Composition,
 }
 
-pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<()> {
-    let session = super::open_committed(typed, &Store::open(store)?)?;
+pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<Outcome> {
+    let session = super::open(typed)?;
+    let outcome = super::warn(&Store::open(store)?.rehearse(&session)?);
     let base = session.base();
     let value = Info {
         base: base.name().to_owned(),
@@ -49,7 +51,8 @@ pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<()
             value.composition.digest,
             super::lines(&value.composition)
         )
-    })
+    })?;
+    Ok(outcome)
 }
 
 /// Why this engine, and what was tried before it.

@@ -2,28 +2,51 @@
 
 mod attach;
 mod detach;
+mod doctor;
+mod gc;
 mod info;
+mod install;
+mod installed;
 mod list;
+mod remove;
+mod rollback;
 mod run;
 mod trust;
 
 use std::path::Path;
 
-use taskvec_runtime::{BaseModel, EngineChoice, OrtSettings, Session, Store, Tier, TrustFile};
+use taskvec_runtime::{BaseModel, Boot, EngineChoice, OrtSettings, Session, Tier, TrustFile};
 
 use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
+use crate::render;
+
+/// How a command ended that did not end with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// Done, and something was said on stderr or in the result that somebody should act upon.
+    DoneWithWarnings,
+    /// The result says what does not work.
+    Failed,
+}
 
 /// Runs the command that was typed.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let (store, json) = (&arguments.store, arguments.json);
     match &arguments.command {
+        Command::Install(typed) => install::run(store, typed, json),
+        Command::Remove(typed) => remove::run(store, typed, json),
         Command::List => list::run(store, json),
-        Command::Info(typed) => info::run(store, typed, json),
         Command::Attach(typed) => attach::run(store, typed, json),
         Command::Detach(typed) => detach::run(store, typed, json),
-        Command::Run(typed) => run::run(store, typed, json),
         Command::Trust(typed) => trust::run(store, typed, json),
+        Command::Rollback => rollback::run(store, json),
+        Command::Gc => gc::run(store, json),
+        Command::Info(typed) => return info::run(store, typed, json),
+        Command::Run(typed) => return run::run(store, typed, json),
+        Command::Doctor(typed) => return doctor::run(store, typed, json),
     }
+    .map(|()| Outcome::Done)
 }
 
 /// A session on the base with nothing in force, which trusts whom the device in this folder trusts.
@@ -56,14 +79,23 @@ fn ort_settings(typed: &OnBase) -> OrtSettings {
     settings
 }
 
-/// A session with the committed composition in force, proved.
-fn open_committed(typed: &OnBase, store: &Store) -> anyhow::Result<Session> {
-    let session = open(typed, store.folder())?;
-    let skills = store.composition(session.base().fingerprint())?;
-    if !skills.is_empty() {
-        session.swap(skills)?;
-    }
-    Ok(session)
+/// What a boot had to pass over and could not do, for people.
+fn warnings(boot: &Boot) -> Vec<String> {
+    let passed_over = boot.passed_over.iter().map(|passed| {
+        let what = match &passed.composition {
+            Some(composition) => format!("a composition of {} skills", composition.skills.len()),
+            None => "a generation of the journal".to_owned(),
+        };
+        format!("passed over {what}: {}", passed.reason.chain())
+    });
+    let uncounted = boot.uncounted.iter().map(|why| format!("this attempt was not counted: {}", why.chain()));
+    passed_over.chain(uncounted).collect()
+}
+
+/// Says what a boot had to pass over, and how the command ends because of it.
+fn warn(boot: &Boot) -> Outcome {
+    warnings(boot).iter().for_each(|warning| render::warning(warning));
+    if boot.passed_over.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings }
 }
 
 /// One line for each skill in force.

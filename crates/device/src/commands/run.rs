@@ -1,5 +1,6 @@
 //! `taskvec-device run --base FOLDER (--data FOLDER | IMAGE...)`: answers for images with the skills in force.
 //!
+//! The committed composition is booted: proved, with the attempt counted in the store, and passed over if it fails.
 //! With `--pack` the packs named there are in force for this run, and the committed composition is left alone. With
 //! `--data` the answers to the folder's test images are counted against their labels.
 
@@ -10,6 +11,7 @@ use taskvec_bundle::{Image, softmax};
 use taskvec_dataset::{Dataset, DatasetLimits, read_image};
 use taskvec_runtime::{HeadChoice, PackLimits, Session, Skill, Store};
 
+use super::Outcome;
 use crate::args::Run;
 use crate::render;
 
@@ -35,12 +37,12 @@ struct Answer {
     share: f32,
 }
 
-pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
-    let session = if typed.pack.is_empty() {
-        super::open_committed(&typed.on, &Store::open(store)?)?
-    } else {
-        super::open(&typed.on, store)?
-    };
+pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<Outcome> {
+    let session = super::open(&typed.on)?;
+    let mut outcome = Outcome::Done;
+    if typed.pack.is_empty() {
+        outcome = super::warn(&Store::open(store)?.boot(&session)?);
+    }
     let mut head = typed.head.clone().map(HeadChoice::Named);
     for pack in &typed.pack {
         let skill = Skill::open(&pack.path, &PackLimits::default())?;
@@ -55,7 +57,8 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<()> {
         right as f64 / labels.len().max(1) as f64
     });
     let (engine, composition) = (session.engine(), session.digest().to_string());
-    render::result(json, &Answered { engine, composition, accuracy, answers }, story)
+    render::result(json, &Answered { engine, composition, accuracy, answers }, story)?;
+    Ok(outcome)
 }
 
 /// What is asked about.

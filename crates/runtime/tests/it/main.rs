@@ -7,8 +7,10 @@ mod exactness;
 mod made;
 #[cfg(target_os = "linux")]
 mod memory;
+mod memory_disk;
 #[cfg(feature = "ort")]
 mod openvino;
+mod power_cut;
 mod proofs;
 mod refusals;
 mod speed;

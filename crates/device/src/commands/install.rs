@@ -1,0 +1,29 @@
+//! `taskvec-device install PACK`: checks a pack and copies it into the store. Nothing comes into force.
+
+use std::path::Path;
+
+use serde::Serialize;
+use taskvec_runtime::{PackFile, PackLimits, Store};
+
+use crate::args::Install;
+use crate::render;
+
+#[derive(Serialize)]
+struct Installed {
+    name: String,
+    digest: String,
+    /// False when it was there already.
+    is_new: bool,
+}
+
+pub(crate) fn run(store: &Path, typed: &Install, json: bool) -> anyhow::Result<()> {
+    let store = Store::open(store)?;
+    let pack = PackFile::read(&typed.pack, &PackLimits::default())?;
+    let is_new = store.install(&pack)?;
+    let skill = pack.skill();
+    let value = Installed { name: skill.name().to_owned(), digest: skill.digest().to_string(), is_new };
+    render::result(json, &value, |value| {
+        let state = if value.is_new { "installed" } else { "was installed already" };
+        format!("{}  {}  {state}\n", value.digest, value.name)
+    })
+}
