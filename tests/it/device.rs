@@ -172,7 +172,7 @@ fn the_doctor_finds_a_damaged_pack_and_a_boot_goes_on_with_what_was_before() {
     assert_eq!(complaints.len(), 3, "the pack, the composition and the boot: {complaints:?}");
     let data = handwriting().join("data/digits8x8");
     for failures in 1..=4 {
-        let ran = on_base(&store, "run", &[Path::new("--head"), Path::new("first"), Path::new("--data"), &data]);
+        let ran = on_base(&store, "run", &[Path::new("--head"), Path::new("handwriting"), Path::new("--data"), &data]);
         assert_eq!(ran.code, Some(3), "{ran}");
         assert!(ran.stderr.contains("warning: passed over"), "{ran}");
         let report = on_store(&store, &["doctor"]).json(1);

@@ -111,10 +111,10 @@ pub(crate) struct Remove {
     pub(crate) skill: String,
 }
 
-/// Look at everything.
+/// Look at everything; with a base also at what a boot would bring into force on it.
 #[derive(Debug, Args)]
+#[command(mut_arg("base", |base| base.required(false)))]
 pub(crate) struct Doctor {
-    /// With a base, what a boot would bring into force on it is looked at too
     #[command(flatten)]
     pub(crate) on: Option<OnBase>,
 }
@@ -211,6 +211,17 @@ mod tests {
     fn the_arguments_are_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_doctor_needs_a_base_only_for_what_needs_one() {
+        let on = |words: &[&str]| match Arguments::try_parse_from(words).map(|arguments| arguments.command) {
+            Ok(Command::Doctor(Doctor { on })) => Ok(on.is_some()),
+            _ => Err(()),
+        };
+        assert_eq!(on(&["taskvec-device", "doctor"]), Ok(false));
+        assert_eq!(on(&["taskvec-device", "doctor", "--base", "here", "--engine", "burn"]), Ok(true));
+        assert_eq!(on(&["taskvec-device", "doctor", "--engine", "burn"]), Err(()));
     }
 
     #[test]

@@ -15,8 +15,9 @@ use crate::render;
 pub(crate) fn run(store: &Path, typed: &Attach, json: bool) -> anyhow::Result<()> {
     let (path, alpha) = (&typed.pack.path, typed.pack.alpha);
     let store = Store::open(store)?;
-    let packs = installed(&store)?;
-    let change = match path.to_str().filter(|name| !path.exists() && is_known(&packs, name)) {
+    // What lies at the path is meant before what is installed.
+    let packs = if path.exists() { Vec::new() } else { installed(&store)? };
+    let change = match path.to_str().filter(|name| is_known(&packs, name)) {
         Some(name) => store.attach_installed(&super::open(&typed.on)?, &meant(&packs, name, "installed")?, alpha)?,
         None => {
             let pack = PackFile::read(path, &PackLimits::default())?;

@@ -172,8 +172,12 @@ impl Disk for SystemDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.lock()?;
-        Ok(Box::new(file))
+        loop {
+            match file.lock() {
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked.map(|()| Box::new(file) as Box<dyn Send>),
+            }
+        }
     }
 
     fn open_pack(&self, path: &Path, limits: &Limits) -> Result<Skill, Error> {

@@ -87,7 +87,14 @@ const ROOT: usize = 0;
 
 impl MemoryDisk {
     pub(crate) fn new() -> Self {
-        Self::of(State { nodes: vec![folder()], faults: Faults::default(), operations: 0, spent: 0, is_locked: false })
+        Self::of(State {
+            nodes: vec![folder()],
+            faults: Faults::default(),
+            operations: 0,
+            spent: 0,
+            folder_syncs: 0,
+            is_locked: false,
+        })
     }
 
     fn of(state: State) -> Self {

@@ -204,6 +204,7 @@ fn cut_everywhere(ignored: Ignored) -> (usize, Vec<Vec<String>>) {
 #[test]
 fn after_a_power_cut_at_any_byte_the_store_is_as_before_or_as_after() {
     let (cuts, wrong) = cut_everywhere(Ignored::None);
+    println!("{cuts} cuts");
     let wrong = wrong.concat();
     assert!(wrong.is_empty(), "{} of {cuts} cuts:\n{}", wrong.len(), wrong[..wrong.len().min(10)].join("\n"));
     assert!(cuts > 20_000, "only {cuts} cuts");
