@@ -96,15 +96,16 @@ fn kept_check(place: usize, kept: &Kept, packs: &[Digest]) -> Check {
         .map(|(digest, _)| digest.to_string())
         .collect();
     let (status, state) = if !missing.is_empty() {
-        (Status::Failed, format!("no whole pack {}; install it again", missing.join(", ")))
+        (Status::Failed, format!("; no whole pack {}; install it again", missing.join(", ")))
     } else if kept.is_given_up() {
-        (Status::Failed, format!("given up after {failures} failures; attach its skills again to try it once more"))
+        (Status::Failed, "; it is given up: attach its skills again to try it once more".to_owned())
     } else if failures > 0 {
-        (Status::Warning, format!("{failures} of {most} failures before it is given up"))
+        (Status::Warning, "; then it is given up".to_owned())
     } else {
-        (Status::Ok, "no failures".to_owned())
+        (Status::Ok, String::new())
     };
-    Check::new(subject, status, format!("{skills} skills on base {}; {state}", kept.composition.base))
+    let base = kept.composition.base;
+    Check::new(subject, status, format!("{skills} skills on base {base}; {failures} of {most} failures{state}"))
 }
 
 impl Check {
