@@ -154,7 +154,7 @@ fn command(folder: &Path, store: &Path, words: &[&str]) -> Command {
         }
     }
     if matches!(words[0], "attach" | "detach") {
-        command.args(["--engine", "burn", "--base"]).arg(handwriting());
+        command.args(["--allow-unsigned", "--engine", "burn", "--base"]).arg(handwriting());
     }
     command
 }

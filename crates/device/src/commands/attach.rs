@@ -18,11 +18,15 @@ pub(crate) fn run(store: &Path, typed: &Attach, json: bool) -> anyhow::Result<()
     // What lies at the path is meant before what is installed.
     let packs = if path.exists() { Vec::new() } else { installed(&store)? };
     let change = match path.to_str().filter(|name| is_known(&packs, name)) {
-        Some(name) => store.attach_installed(&super::open(&typed.on)?, &meant(&packs, name, "installed")?, alpha)?,
+        Some(name) => store.attach_installed(
+            &super::open(&typed.on, store.folder())?,
+            &meant(&packs, name, "installed")?,
+            alpha,
+        )?,
         None => {
             let pack = PackFile::read(path, &PackLimits::default())?;
             let alpha = alpha.unwrap_or(pack.skill().recommended_alpha());
-            store.attach(&super::open(&typed.on)?, &pack, alpha)?
+            store.attach(&super::open(&typed.on, store.folder())?, &pack, alpha)?
         }
     };
     render::result(json, &change, story)

@@ -12,6 +12,6 @@ use crate::render;
 pub(crate) fn run(store: &Path, typed: &Detach, json: bool) -> anyhow::Result<()> {
     let store = Store::open(store)?;
     let digest = meant(&committed(&store)?, &typed.skill, "in force")?;
-    let change = store.detach(&super::open(&typed.on)?, &digest)?;
+    let change = store.detach(&super::open(&typed.on, store.folder())?, &digest)?;
     render::result(json, &change, story)
 }

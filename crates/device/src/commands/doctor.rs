@@ -24,7 +24,7 @@ pub(crate) fn run(store: &Path, typed: &Doctor, json: bool) -> anyhow::Result<Ou
     let store = Store::open(store)?;
     let mut checks = store.health();
     if let Some(on) = &typed.on {
-        checks.push(boot_check(super::open(on).and_then(|session| Ok(store.rehearse(&session)?))));
+        checks.push(boot_check(super::open(on, store.folder()).and_then(|session| Ok(store.rehearse(&session)?))));
     }
     let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
     render::result(json, &Report { status, checks }, |report| report.checks.iter().map(line).collect())?;

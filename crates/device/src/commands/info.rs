@@ -23,7 +23,7 @@ struct Info {
 }
 
 pub(crate) fn run(store: &Path, typed: &OnBase, json: bool) -> anyhow::Result<Outcome> {
-    let session = super::open(typed)?;
+    let session = super::open(typed, store)?;
     let outcome = super::warn(&Store::open(store)?.rehearse(&session)?);
     let base = session.base();
     let value = Info {

@@ -38,7 +38,7 @@ struct Answer {
 }
 
 pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<Outcome> {
-    let session = super::open(&typed.on)?;
+    let session = super::open(&typed.on, store)?;
     let mut outcome = Outcome::Done;
     if typed.pack.is_empty() {
         outcome = super::warn(&Store::open(store)?.boot(&session)?);

@@ -50,7 +50,8 @@ impl Store {
     /// Brings into `session` what is committed, proved. If that fails, what was committed before it; if nothing that is
     /// kept works, the base. An attempt is counted on disk before it is made and the count taken back when the proof has
     /// passed, so that a composition on which the process ends counts as failed; after [`Kept::FAILURES_MAX`] failures it is
-    /// passed over. Where the disk does not let it count it boots all the same and says so.
+    /// passed over. Where the disk does not let it count it boots all the same and says so. A pack that the session does not
+    /// trust is passed over and not counted.
     ///
     /// Whatever is wrong with the store, the session answers: with the base if need be.
     ///
@@ -115,22 +116,24 @@ impl Store {
         kept.composition.made_on(session)?;
         // Nothing to prove: this cannot fail by anything that a count would help against.
         let counts = attempts == Attempts::Counted && !kept.composition.skills.is_empty();
-        let count = |failures: &dyn Fn(u32) -> u32| match self.count(&kept.composition, failures) {
-            Err(cause) if counts => Some(cause),
-            _ => None,
-        };
+        let count = |failures: fn(u32) -> u32| self.count(&kept.composition, failures).err();
         if counts {
-            *uncounted = count(&|failures| failures.saturating_add(1)).or(uncounted.take());
+            *uncounted = count(|failures| failures.saturating_add(1)).or(uncounted.take());
         }
-        let change = self.skills(&kept.composition.skills).and_then(|skills| session.swap(skills))?;
+        let outcome = self.skills(&kept.composition.skills).and_then(|skills| session.swap(skills));
         if counts && uncounted.is_none() {
-            *uncounted = count(&|_| 0);
+            *uncounted = match &outcome {
+                Ok(_) => count(|_| 0),
+                // Whom to trust is the operator's to say, and tells nothing of whether the composition works.
+                Err(cause) if cause.kind() == ErrorKind::Untrusted => count(|failures| failures.saturating_sub(1)),
+                Err(_) => None,
+            };
         }
-        Ok(change)
+        outcome
     }
 
     /// Writes down another count of failures for `composition`, if it is still kept.
-    fn count(&self, composition: &Committed, failures: impl Fn(u32) -> u32) -> Result<(), Error> {
+    fn count(&self, composition: &Committed, failures: fn(u32) -> u32) -> Result<(), Error> {
         let writer = self.writer()?;
         let mut kept = writer.generation()?.kept.clone();
         if let Some(ours) = kept.iter_mut().find(|kept| kept.composition == *composition) {

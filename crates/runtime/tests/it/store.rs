@@ -8,7 +8,7 @@ use std::thread;
 
 use taskvec_pack::write::Builder;
 use taskvec_runtime::{
-    Composition, Digest, ErrorKind, InForce, Kept, PackFile, PackLimits, Session, SkillInForce, Status, Store,
+    Composition, Digest, ErrorKind, InForce, Kept, PackFile, PackLimits, Session, SkillInForce, Status, Store, Trust,
 };
 
 use crate::made::{MIXED, bundle, composed, one_delta, session, skill};
@@ -203,6 +203,21 @@ fn a_boot_on_another_base_leaves_it_alone_and_counts_nothing() {
     assert_eq!(boot.in_force, InForce::Base);
     assert_eq!(boot.passed_over[0].reason.kind(), ErrorKind::Mismatch);
     assert_eq!(store.journal().unwrap().newest.kept[0].failures, 0);
+}
+
+#[test]
+fn a_boot_that_does_not_trust_a_pack_leaves_it_alone_and_counts_nothing() {
+    let made = bundle(MIXED, 105);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.attach(&session(&made.base), &file(&one_delta(&made.base, "one", 0, 1.0)), 1.0).unwrap();
+    let trusting_nobody = session(&made.base).trusting(Trust::default());
+    for _ in 0..=Kept::FAILURES_MAX {
+        let boot = store.boot(&trusting_nobody).unwrap();
+        assert_eq!((boot.in_force, boot.passed_over[0].reason.kind()), (InForce::Base, ErrorKind::Untrusted));
+        assert_eq!(store.journal().unwrap().newest.kept[0].failures, 0);
+    }
+    assert_eq!(store.boot(&session(&made.base)).unwrap().in_force, InForce::Committed);
 }
 
 #[test]
