@@ -118,7 +118,7 @@ fn a_pack_is_installed_attached_by_name_rolled_back_and_removed() {
     let pack = small_pack(folder.path(), "skill", 0);
     let pack = pack.to_str().unwrap();
     for is_new in [true, false] {
-        assert_eq!(on_store(&store, &["install", pack]).json(0)["is_new"], is_new);
+        assert_eq!(on_store(&store, &["install", "--allow-unsigned", pack]).json(0)["is_new"], is_new);
     }
     assert_eq!(listed(&store), [("skill".to_owned(), None)]);
     let alone = composition(&store);
@@ -135,7 +135,7 @@ fn a_pack_is_installed_attached_by_name_rolled_back_and_removed() {
     on_store(&store, &["rollback"]).refused(&["nothing is kept"]);
     on_store(&store, &["remove", "skill"]).ended_with(0);
     assert!(listed(&store).is_empty());
-    on_store(&store, &["install", pack]).ended_with(0);
+    on_store(&store, &["install", "--allow-unsigned", pack]).ended_with(0);
     let collected = on_store(&store, &["gc"]).json(0);
     assert_eq!(collected["packs"].as_array().map(Vec::len), Some(1));
     assert!(listed(&store).is_empty());

@@ -153,6 +153,9 @@ fn command(folder: &Path, store: &Path, words: &[&str]) -> Command {
             command.arg(word);
         }
     }
+    if words[0] == "install" {
+        command.arg("--allow-unsigned");
+    }
     if matches!(words[0], "attach" | "detach") {
         command.args(["--allow-unsigned", "--engine", "burn", "--base"]).arg(handwriting());
     }

@@ -73,6 +73,7 @@ fn a_device_attaches_nobodys_packs_until_a_key_is_pinned_or_the_operator_says_so
 
     for pack in [&signed, &unsigned] {
         on_base(&store, "attach", &[pack]).refused(&["no key is pinned"]);
+        told(taskvec_device(&store).arg("install").arg(pack)).refused(&["no key is pinned"]);
     }
     trust(&store, &["add", other.1.to_str().unwrap()]).ended_with(0);
     let before = contents(&store);
@@ -137,6 +138,8 @@ fn a_damaged_trust_file_refuses_everything_and_stays_as_it_is() {
     trust(&store, &["add", maker.1.to_str().unwrap()]).ended_with(0);
     let path = store.join("trust.json");
     let good = fs::read_to_string(&path).unwrap();
+    // What the store has written is read-only.
+    fs::remove_file(&path).unwrap();
     fs::write(&path, good.replace(&maker.2[..4], "beef")).unwrap();
     let before = contents(&store);
     let allowed = Path::new("--allow-unsigned");

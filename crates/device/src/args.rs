@@ -102,6 +102,9 @@ pub(crate) struct Install {
     /// The pack
     #[arg(value_name = "PACK")]
     pub(crate) pack: PathBuf,
+    /// Install it even if too few pinned keys have signed it
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
 }
 
 /// Remove a pack.

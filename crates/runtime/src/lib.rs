@@ -57,7 +57,6 @@ mod store;
 mod switch;
 mod sync;
 mod trust;
-mod trust_file;
 mod verified;
 mod weights;
 mod yardstick;
@@ -82,8 +81,7 @@ pub use store::{
     Boot, Collected, Committed, Disk, DiskFile, Generation, InForce, InstalledPack, Journal, Kept, PackFile,
     PassedOver, Removed, RolledBack, Store, SystemDisk,
 };
-pub use trust::{Trust, Verdict};
-pub use trust_file::{TrustFile, read_public_key};
+pub use trust::{Trust, Verdict, read_public_key};
 pub use verified::Verified;
 pub use weights::Weights;
 pub use yardstick::CopyTimes;

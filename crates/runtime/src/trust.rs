@@ -7,13 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use taskvec_pack::signature::{ED25519, signed_message};
-use taskvec_pack::{KeyId, Pack, PublicKey};
+use taskvec_pack::{KeyError, KeyId, Pack, PublicKey};
 
 use crate::error::{Error, ErrorKind};
 use crate::skill::Skill;
+
+/// A public key file has 127 bytes; what is longer is none.
+const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 /// Which packs may be attached. The default trusts nobody, so that every pack is refused.
 #[derive(Clone, Default)]
@@ -166,6 +172,22 @@ impl fmt::Debug for Trust {
             .field("unsigned_too", &self.unsigned_too)
             .finish()
     }
+}
+
+/// The public key in the file at `path`, as `taskvec key new` writes it.
+///
+/// # Errors
+/// `Io` when it cannot be read; `Damaged` when it is no public key file.
+pub fn read_public_key(path: &Path) -> Result<PublicKey, Error> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes));
+    read.map_err(|cause| Error::io("read", path, cause))?;
+    let damaged = |cause: String| {
+        Error::new(ErrorKind::Damaged, format!("`{}` is no public key file: {cause}", path.display()))
+            .with_help("name the `.pub` file that `taskvec key new` wrote")
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged("it is not text".to_owned()))?;
+    text.parse().map_err(|cause: KeyError| damaged(cause.to_string()))
 }
 
 /// A key that can be trusted: a point of the curve in its one encoding, and not of small order, for which anybody could

@@ -1,7 +1,8 @@
-//! `taskvec-device install PACK`: checks a pack and copies it into the store. Nothing comes into force.
+//! `taskvec-device install PACK`: checks a pack and who has signed it, and copies it into the store. Nothing comes into force.
 
 use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 use taskvec_runtime::{PackFile, PackLimits, Store};
 
@@ -19,8 +20,11 @@ struct Installed {
 pub(crate) fn run(store: &Path, typed: &Install, json: bool) -> anyhow::Result<()> {
     let store = Store::open(store)?;
     let pack = PackFile::read(&typed.pack, &PackLimits::default())?;
-    let is_new = store.install(&pack)?;
     let skill = pack.skill();
+    super::trust_of(&store, typed.allow_unsigned)?
+        .verify(skill.pack())
+        .with_context(|| format!("install `{}`", skill.name()))?;
+    let is_new = store.install(&pack)?;
     let value = Installed { name: skill.name().to_owned(), digest: skill.digest().to_string(), is_new };
     render::result(json, &value, |value| {
         let state = if value.is_new { "installed" } else { "was installed already" };

@@ -15,7 +15,7 @@ mod trust;
 
 use std::path::Path;
 
-use taskvec_runtime::{BaseModel, Boot, EngineChoice, OrtSettings, Session, Tier, TrustFile};
+use taskvec_runtime::{BaseModel, Boot, EngineChoice, OrtSettings, Session, Store, Tier, Trust};
 
 use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
 use crate::render;
@@ -57,9 +57,14 @@ fn open(typed: &OnBase, store: &Path) -> anyhow::Result<Session> {
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
     };
-    let trust = TrustFile::in_folder(store).read()?;
-    let trust = if typed.allow_unsigned { trust.and_unsigned_too() } else { trust };
+    let trust = trust_of(&Store::open(store)?, typed.allow_unsigned)?;
     Ok(Session::open(&BaseModel::open(&typed.base)?, &choice)?.trusting(trust))
+}
+
+/// Whom the device trusts for this command.
+fn trust_of(store: &Store, allow_unsigned: bool) -> Result<Trust, taskvec_runtime::Error> {
+    let trust = store.trust()?;
+    Ok(if allow_unsigned { trust.and_unsigned_too() } else { trust })
 }
 
 fn ort_settings(typed: &OnBase) -> OrtSettings {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use taskvec_runtime::{Error, ErrorKind, KeyId, Trust as Trusted, TrustFile, read_public_key};
+use taskvec_runtime::{Error, ErrorKind, KeyId, Store, Trust as Trusted, read_public_key};
 
 use crate::args::Trust;
 use crate::render;
@@ -26,12 +26,12 @@ struct Key {
 }
 
 pub(crate) fn run(store: &Path, typed: &Trust, json: bool) -> anyhow::Result<()> {
-    let file = TrustFile::in_folder(store);
+    let store = Store::open(store)?;
     let trust = match typed {
-        Trust::Add { key } => file.add(read_public_key(key)?)?,
-        Trust::List => file.read()?,
-        Trust::Remove { id } => file.remove(&meant(&file.read()?, id)?)?,
-        Trust::Threshold { count } => file.set_threshold(*count)?,
+        Trust::Add { key } => store.pin(read_public_key(key)?)?,
+        Trust::List => store.trust()?,
+        Trust::Remove { id } => store.unpin(&meant(&store.trust()?, id)?)?,
+        Trust::Threshold { count } => store.set_threshold(*count)?,
     };
     let key = |key: taskvec_runtime::PublicKey| Key { id: key.id().to_string(), key: format!("{key:x}") };
     let shown = Shown { threshold: trust.threshold(), keys: trust.keys().map(key).collect() };

@@ -2,8 +2,8 @@
 
 use taskvec_pack::Digest;
 
+use super::Store;
 use super::disk::{ASIDE, refused};
-use super::{JOURNAL, PACKS, Store};
 use crate::error::Error;
 
 /// What went.
@@ -41,8 +41,7 @@ impl Store {
                 collected.packs.push(digest);
             }
         }
-        for folder in [PACKS, JOURNAL] {
-            let folder = self.folder.join(folder);
+        for folder in self.folders() {
             for name in self.names(&folder)?.iter().filter(|name| name.ends_with(ASIDE)) {
                 let path = folder.join(name);
                 self.disk.remove(&path).map_err(|cause| refused("remove", &path, cause))?;

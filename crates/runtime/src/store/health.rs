@@ -2,9 +2,9 @@
 
 use taskvec_pack::Digest;
 
+use super::Store;
 use super::disk::ASIDE;
 use super::generation::{Generation, Kept};
-use super::{JOURNAL, PACKS, Store};
 use crate::check::{Check, Status};
 use crate::error::Error;
 
@@ -30,6 +30,7 @@ impl Store {
             checks.push(kept_check(place, kept, &packs));
         }
         checks.push(self.aside_check());
+        checks.push(self.trust_check());
         checks
     }
 
@@ -59,14 +60,30 @@ impl Store {
     }
 
     fn aside_check(&self) -> Check {
-        let names = |folder: &str| self.names(&self.folder.join(folder));
-        let left = |names: Vec<String>| names.iter().filter(|name| name.ends_with(ASIDE)).count();
-        match (names(PACKS), names(JOURNAL)) {
-            (Ok(packs), Ok(journal)) => match left(packs) + left(journal) {
-                0 => Check::ok("files left aside", "none"),
-                count => Check::new("files left aside", Status::Warning, format!("{count}; `gc` removes them")),
-            },
-            (Err(wrong), _) | (_, Err(wrong)) => Check::failed("files left aside", &wrong),
+        let mut left = 0;
+        for folder in self.folders() {
+            match self.names(&folder) {
+                Ok(names) => left += names.iter().filter(|name| name.ends_with(ASIDE)).count(),
+                Err(wrong) => return Check::failed("files left aside", &wrong),
+            }
+        }
+        match left {
+            0 => Check::ok("files left aside", "none"),
+            count => Check::new("files left aside", Status::Warning, format!("{count}; `gc` removes them")),
+        }
+    }
+
+    fn trust_check(&self) -> Check {
+        match self.trust() {
+            Ok(trust) if trust.keys().len() == 0 => Check::ok(
+                "trust",
+                "no key is pinned: packs come into force only where unsigned ones are allowed by name",
+            ),
+            Ok(trust) => Check::ok(
+                "trust",
+                format!("{} of {} pinned keys must have signed", trust.threshold(), trust.keys().len()),
+            ),
+            Err(wrong) => Check::failed("trust", &wrong),
         }
     }
 }

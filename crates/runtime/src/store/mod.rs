@@ -5,6 +5,7 @@
 //! ```text
 //! packs/<digest>.tvp    one file for each pack that is installed, named by its digest, read-only
 //! journal/<number>      what shall be in force, and what was before it: one file for each generation, read-only
+//! trust.json            the keys that are pinned: whose packs come into force
 //! lock                  held by whoever changes something
 //! *.aside               a file that was being written when the power went; `gc` removes it
 //! ```
@@ -34,6 +35,7 @@ mod generation;
 mod health;
 mod install;
 mod journal;
+mod pinned;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -128,6 +130,11 @@ impl Store {
 
     fn journal_folder(&self) -> JournalFolder<'_> {
         JournalFolder { disk: &*self.disk, folder: self.folder.join(JOURNAL) }
+    }
+
+    /// All folders that files are written in.
+    fn folders(&self) -> [PathBuf; 3] {
+        [self.folder.clone(), self.packs_folder(), self.folder.join(JOURNAL)]
     }
 
     fn packs_folder(&self) -> PathBuf {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use taskvec_runtime::{Committed, Digest, Error, Kept, PackFile, PackLimits, Session, Store};
+use ed25519_dalek::SigningKey;
+use taskvec_runtime::{Committed, Digest, Error, Kept, PackFile, PackLimits, PublicKey, Session, Store};
 
 use crate::made::{MIXED, Made, bundle, one_delta, session};
 use crate::memory_disk::{EACCES, EIO, ENOSPC, EROFS, Faults, Ignored, MemoryDisk, Survives};
@@ -35,13 +36,15 @@ enum Act {
     Collect,
     Remove(usize),
     Boot,
+    Pin(u8),
+    Threshold(usize),
     /// A write that ended with the process: it leaves a file aside.
     Leave,
 }
 
 /// What has been done, and what is done when the power goes.
 const SCENARIOS: &[(&[Act], Act)] = {
-    use Act::{Attach, Boot, Collect, Detach, Install, Leave, Remove, RollBack};
+    use Act::{Attach, Boot, Collect, Detach, Install, Leave, Pin, Remove, RollBack, Threshold};
     &[
         (&[], Install(0)),
         (&[Install(0)], Install(1)),
@@ -58,6 +61,9 @@ const SCENARIOS: &[(&[Act], Act)] = {
         (&[Attach(0), Detach(0), Attach(1), Detach(1), Attach(2), Attach(3)], Collect),
         (&[Attach(0), Attach(1), Detach(1)], Remove(1)),
         (&[Attach(0), Attach(1)], Boot),
+        (&[], Pin(1)),
+        (&[Attach(0), Pin(1)], Pin(2)),
+        (&[Pin(1), Pin(2)], Threshold(2)),
     ]
 };
 
@@ -89,6 +95,10 @@ impl Bench {
                 // A boot that cannot count goes on, as it should; here it counts as ended by the cut.
                 store.boot(&self.session)?.uncounted.map_or(Ok(()), Err)
             }
+            Act::Pin(seed) => {
+                store.pin(PublicKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes())).map(drop)
+            }
+            Act::Threshold(count) => store.set_threshold(count).map(drop),
             Act::Leave => {
                 let before = disk.spent().1;
                 disk.set(Faults { power_for: Some(before + 20), ..Faults::default() });
@@ -123,6 +133,8 @@ impl Bench {
 struct Seen {
     kept: Vec<Kept>,
     packs: BTreeSet<Digest>,
+    /// The pinned keys and the threshold.
+    trust: (Vec<PublicKey>, usize),
 }
 
 /// What is seen in the store on `disk`, or what is wrong with it.
@@ -144,7 +156,8 @@ fn seen(disk: &MemoryDisk) -> Result<Seen, String> {
     if let Some((missing, _)) = named.clone().find(|(digest, _)| !packs.contains(digest)) {
         return Err(format!("pack {missing} is missing, and a composition names it"));
     }
-    Ok(Seen { kept, packs })
+    let trust = store.trust().map_err(|error| error.to_string())?;
+    Ok(Seen { kept, packs, trust: (trust.keys().collect(), trust.threshold()) })
 }
 
 /// The compositions without their failures, which a boot counts while it is under way.
@@ -163,7 +176,10 @@ fn wrong_with(act: Act, found: &MemoryDisk, before: &Seen, after: &Seen, is_done
     }
     let is_before_or_after = match act {
         Act::Boot => compositions(&now) == compositions(before) && now.kept.iter().all(|kept| kept.failures <= 1),
-        _ => now.kept == before.kept || now.kept == after.kept,
+        _ => {
+            (now.kept == before.kept || now.kept == after.kept)
+                && (now.trust == before.trust || now.trust == after.trust)
+        }
     };
     if !is_before_or_after {
         return Some(format!("{now:?} is between {before:?} and {after:?}"));

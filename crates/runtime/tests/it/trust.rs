@@ -7,7 +7,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, Verifying
 use sha2::{Digest as _, Sha512};
 use taskvec_pack::signature::{ED25519, signed_message};
 use taskvec_pack::{Pack, write};
-use taskvec_runtime::{ErrorKind, PackLimits, PublicKey, Skill, Trust, TrustFile, Verdict, read_public_key};
+use taskvec_runtime::{ErrorKind, PackLimits, PublicKey, Skill, Store, Trust, Verdict, read_public_key};
 use taskvec_testkit::hand_made::Draft;
 
 use crate::made::{MIXED, Made, bundle, composed, one_delta, session};
@@ -346,55 +346,57 @@ fn signatures_of_strangers_and_of_unknown_algorithms_say_nothing() {
 #[test]
 fn a_device_keeps_its_pinned_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let file = TrustFile::in_folder(folder.path());
+    let store = Store::open(folder.path().join("store")).unwrap();
     let [a, b] = [1, 2].map(key);
     let told = |trust: &Trust| (trust.keys().collect::<Vec<_>>(), trust.threshold(), trust.allows_unsigned());
     let mut both = [public(&a), public(&b)];
     both.sort_by_key(PublicKey::id);
-    assert_eq!(told(&file.read().unwrap()), (vec![], 1, false));
-    assert!(file.set_threshold(1).is_ok());
-    assert_eq!(file.set_threshold(2).unwrap_err().kind(), ErrorKind::Usage);
-    assert_eq!(told(&file.add(public(&a)).unwrap()), (vec![public(&a)], 1, false));
-    assert_eq!(told(&file.add(public(&a)).unwrap()), (vec![public(&a)], 1, false), "pinned again");
-    file.add(public(&b)).unwrap();
-    file.set_threshold(2).unwrap();
-    assert_eq!(told(&TrustFile::in_folder(folder.path()).read().unwrap()), (both.to_vec(), 2, false));
-    let before = fs::read(folder.path().join("trust.json")).unwrap();
+    assert_eq!(told(&store.trust().unwrap()), (vec![], 1, false));
+    assert!(store.set_threshold(1).is_ok());
+    assert_eq!(store.set_threshold(2).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(told(&store.pin(public(&a)).unwrap()), (vec![public(&a)], 1, false));
+    assert_eq!(told(&store.pin(public(&a)).unwrap()), (vec![public(&a)], 1, false), "pinned again");
+    store.pin(public(&b)).unwrap();
+    store.set_threshold(2).unwrap();
+    assert_eq!(told(&Store::open(store.folder()).unwrap().trust().unwrap()), (both.to_vec(), 2, false));
+    let before = fs::read(store.folder().join("trust.json")).unwrap();
     let weak = PublicKey([0; 32]);
     let refused = [
-        file.add(weak),
-        file.set_threshold(0),
-        file.set_threshold(3),
-        file.remove(&public(&a).id()),
-        file.remove(&weak.id()),
+        store.pin(weak),
+        store.set_threshold(0),
+        store.set_threshold(3),
+        store.unpin(&public(&a).id()),
+        store.unpin(&weak.id()),
     ];
     for refused in refused {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Usage);
     }
-    assert_eq!(fs::read(folder.path().join("trust.json")).unwrap(), before);
-    file.set_threshold(1).unwrap();
-    file.remove(&public(&a).id()).unwrap();
-    assert_eq!(told(&file.remove(&public(&b).id()).unwrap()), (vec![], 1, false));
-    assert_eq!(told(&file.read().unwrap()), (vec![], 1, false));
+    assert_eq!(fs::read(store.folder().join("trust.json")).unwrap(), before);
+    store.set_threshold(1).unwrap();
+    store.unpin(&public(&a).id()).unwrap();
+    assert_eq!(told(&store.unpin(&public(&b).id()).unwrap()), (vec![], 1, false));
+    assert_eq!(told(&store.trust().unwrap()), (vec![], 1, false));
 }
 
 #[test]
 fn a_damaged_trust_file_trusts_nobody_and_is_not_written_over() {
     let folder = tempfile::tempdir().unwrap();
-    let file = TrustFile::in_folder(folder.path());
+    let store = Store::open(folder.path().join("store")).unwrap();
     let keys = [1, 2, 3].map(|seed| public(&key(seed)));
     for key in keys {
-        file.add(key).unwrap();
+        store.pin(key).unwrap();
     }
-    file.set_threshold(3).unwrap();
-    let path = folder.path().join("trust.json");
+    store.set_threshold(3).unwrap();
+    let path = store.folder().join("trust.json");
     let good = fs::read(&path).unwrap();
     let mut accepted = Vec::new();
     let mut refuses = |what: String, bytes: &[u8]| {
+        // What the store has written is read-only.
+        fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
-        let outcomes = [file.read(), file.add(keys[0]), file.set_threshold(1)];
+        let outcomes = [store.trust(), store.pin(keys[0]), store.set_threshold(1)];
         let kinds = outcomes.map(|outcome| outcome.map(drop).map_err(|error| error.kind()));
-        let is_refused = |kind| matches!(kind, Err(ErrorKind::Damaged | ErrorKind::Unsupported));
+        let is_refused = |kind| matches!(kind, Err(ErrorKind::Damaged | ErrorKind::Unsupported | ErrorKind::Io));
         if !kinds.into_iter().all(is_refused) || fs::read(&path).unwrap() != bytes {
             accepted.push(format!("{what}: {kinds:?}"));
         }
@@ -411,7 +413,7 @@ fn a_damaged_trust_file_trusts_nobody_and_is_not_written_over() {
     refuses("far too long".to_owned(), &[b' '; 1 << 17]);
     assert!(accepted.is_empty(), "{} of {} bytes\n{}", accepted.len(), good.len(), accepted.join("\n"));
     fs::write(&path, &good).unwrap();
-    assert_eq!(file.read().unwrap().threshold(), 3);
+    assert_eq!(store.trust().unwrap().threshold(), 3);
 }
 
 #[test]
