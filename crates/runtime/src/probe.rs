@@ -44,7 +44,8 @@ pub enum Proof {
         /// What the pack allows on this engine.
         tolerance: f32,
     },
-    /// The features are finite, of the first probe of each skill that has probes, or of a gray image if none has.
+    /// The features are finite, of the first probe of each skill that has probes, or of a gray image if none has. (Without
+    /// an engine there are none.)
     Felt {
         /// Why the probes could not be used.
         because: NoProbes,
@@ -66,6 +67,8 @@ pub enum NoProbes {
     NoneInPack,
     /// The pack has no tolerance for this engine, and none for engines that it does not know.
     NoneForEngine,
+    /// The session has no engine: nothing was answered.
+    NoEngine,
 }
 
 /// Proves `skills`, which `weights` hold already, by what `inference` of `engine` answers with them.
@@ -83,6 +86,9 @@ pub(crate) fn prove(
         let clause = format!("skill `{name}` at alpha {alpha} changes no weight, expected at least one");
         return Err(Error::new(ErrorKind::Mismatch, clause)
             .with_help("use a larger alpha, or 0 to have its head alone; a pack of zeros has no effect at any alpha"));
+    }
+    if !engine.infers() && !skills.is_empty() {
+        return Ok(Proof::Felt { because: NoProbes::NoEngine, inputs: 0 });
     }
     let mut all = skills.iter();
     let because = match (all.next(), all.next()) {

@@ -9,6 +9,7 @@
 mod burn;
 #[cfg(feature = "ort")]
 mod capability;
+mod none;
 #[cfg(feature = "ort")]
 mod ort;
 mod provider;
@@ -51,6 +52,11 @@ pub trait Engine: Send + Sync {
     fn copies_weights(&self) -> bool {
         false
     }
+
+    /// Whether it answers at all: without an answer a composition is proved to be felt, and no more. Default: yes.
+    fn infers(&self) -> bool {
+        true
+    }
 }
 
 /// An inference library over the weights of one composition.
@@ -76,6 +82,9 @@ pub enum EngineChoice {
     Ort(OrtSettings),
     /// burn on the CPU: pure Rust, always there.
     Burn,
+    /// No inference library: the session composes weights and lets them be looked at, and refuses to infer. For programs
+    /// that bring their own inference.
+    None,
 }
 
 impl Default for EngineChoice {
@@ -113,6 +122,7 @@ pub(crate) fn open(choice: &EngineChoice, base: &BaseModel) -> Result<Arc<dyn En
     match choice {
         EngineChoice::Ort(settings) => open_ort(settings, base),
         EngineChoice::Burn => open_burn(base, None),
+        EngineChoice::None => Ok(Arc::new(none::NoEngine)),
         EngineChoice::Auto(settings) => match open_ort(settings, base) {
             Err(cause) if cause.kind() == ErrorKind::Unsupported => open_burn(base, Some(&cause)).map_err(|_| cause),
             opened_or_wrong => opened_or_wrong,
