@@ -24,6 +24,14 @@ bless:
 storm:
     cargo test --release --workspace --test it -- --ignored --nocapture ten_minutes_of_changes
 
+# The C header, from the sources (needs cbindgen); read the diff before you commit it.
+header:
+    cd crates/capi && cbindgen --config cbindgen.toml --crate taskvec-capi --output include/taskvec.h
+
+# How small the C library and the core get, beside their goals.
+capi-size:
+    bash bench/size/run
+
 # Every number of the README, each beside its alternative.
 bench:
     bash bench/run

@@ -1,5 +1,7 @@
 //! What needs more than one crate, one module for each question.
 
+#[cfg(target_os = "linux")]
+mod c_interface;
 mod checkpoints;
 mod conformance;
 mod demo;

@@ -1,4 +1,4 @@
-//! The two programs as a person meets them: what was typed, what they said, how they ended.
+//! The two programs as a person meets them: what was typed, what they said, how they ended. And the C library, as a folder.
 //!
 //! They belong to other packages, for which cargo gives a test no path. So they are built here, once for all tests, into the
 //! target folder that the tests themselves lie in; cargo sees to it that they are never older than their sources.
@@ -131,8 +131,8 @@ fn program(name: &str) -> Command {
     command
 }
 
-/// Where the programs lie, fresh.
-fn folder() -> &'static Path {
+/// Where the programs and the C library lie, fresh.
+pub(super) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let executable = std::env::current_exe().expect("a running test has a path");
@@ -140,7 +140,8 @@ fn folder() -> &'static Path {
         let target = executable.ancestors().nth(3).expect("cargo puts tests three folders deep");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "-p", "taskvec-cli", "-p", "taskvec-device", "--target-dir"])
+            .args(["build", "--release", "--quiet"])
+            .args(["-p", "taskvec-cli", "-p", "taskvec-device", "-p", "taskvec-capi", "--target-dir"])
             .arg(target)
             .current_dir(repository())
             .status()
