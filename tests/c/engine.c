@@ -125,6 +125,9 @@ static void choices_that_make_no_sense_are_refused(const taskvec_base *base) {
   options.engine = TASKVEC_ENGINE_ORT;
   options.onnxruntime = "no-such-library.so";
   EXPECT_STATUS(TASKVEC_STATUS_UNSUPPORTED, taskvec_session_open(base, &options, &session));
+  options.providers = "cpu,abacus";
+  EXPECT_STATUS(TASKVEC_STATUS_USAGE, taskvec_session_open(base, &options, &session));
+  EXPECT_SAID("`abacus`");
   EXPECT(session == NULL);
 }
 

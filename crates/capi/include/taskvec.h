@@ -216,6 +216,9 @@ typedef struct taskvec_session_options {
   // The library of ONNX Runtime. Default: NULL, then the variable `ORT_DYLIB_PATH`, the folder of the executable and
   // Python environments are looked at, in this order.
   const char *onnxruntime;
+  // Execution providers of ONNX Runtime by preference, `openvino:GPU,cuda,cpu`: the first is used that is proved on this
+  // device, the CPU's is tried last. Default: NULL, the CPU's alone.
+  const char *providers;
   // Threads of one inference of ONNX Runtime, at least 1. Default: 1.
   size_t threads;
   // For `TASKVEC_ENGINE_OWN`. Default: NULL.

@@ -10,7 +10,7 @@ use taskvec_runtime::{BaseModel, CompositionLimits, Engine, EngineChoice, OrtSet
 
 use crate::engine::taskvec_engine;
 use crate::guard::guarded;
-use crate::handle::{given, output, path};
+use crate::handle::{given, output, path, text};
 use crate::status::{taskvec_status, Failure};
 
 /// ONNX Runtime where its library is found and accepts the base, else burn.
@@ -34,6 +34,9 @@ pub struct taskvec_session_options {
     /// The library of ONNX Runtime. Default: NULL, then the variable `ORT_DYLIB_PATH`, the folder of the executable and
     /// Python environments are looked at, in this order.
     pub onnxruntime: *const c_char,
+    /// Execution providers of ONNX Runtime by preference, `openvino:GPU,cuda,cpu`: the first is used that is proved on this
+    /// device, the CPU's is tried last. Default: NULL, the CPU's alone.
+    pub providers: *const c_char,
     /// Threads of one inference of ONNX Runtime, at least 1. Default: 1.
     pub threads: usize,
     /// For `TASKVEC_ENGINE_OWN`. Default: NULL.
@@ -64,6 +67,7 @@ impl Default for taskvec_session_options {
         Self {
             engine: TASKVEC_ENGINE_AUTO,
             onnxruntime: ptr::null(),
+            providers: ptr::null(),
             threads: OrtSettings::default().threads,
             own: ptr::null(),
             skills_max,
@@ -75,13 +79,19 @@ impl Default for taskvec_session_options {
 
 impl taskvec_session_options {
     /// # Safety
-    /// - `onnxruntime` is NULL or a text, as for [`path`]; `own` is NULL or points to an engine whose description is
+    /// - `onnxruntime` and `providers` are NULL or texts, as for [`text`]; `own` is NULL or points to an engine whose description is
     ///   one.
     pub(crate) unsafe fn open(&self, base: &BaseModel) -> Result<Session, Failure> {
         let settings = || {
             // SAFETY: the caller's promise is the same.
             let library = unsafe { self.library() }?;
-            Ok::<_, Failure>(OrtSettings { library, threads: self.threads, ..OrtSettings::default() })
+            let mut settings = OrtSettings { library, threads: self.threads, ..OrtSettings::default() };
+            if !self.providers.is_null() {
+                // SAFETY: the caller's promise is the same.
+                let names = unsafe { text(self.providers, "providers") }?;
+                settings.providers = names.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            }
+            Ok::<_, Failure>(settings)
         };
         let session = match self.engine {
             TASKVEC_ENGINE_AUTO => Session::open(base, &EngineChoice::Auto(settings()?)),

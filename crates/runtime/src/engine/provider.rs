@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "ort")]
 use super::Tier;
 use crate::error::{Error, ErrorKind};
 
@@ -84,6 +85,7 @@ impl ProviderName {
     /// The CPU provider gives inputs precedence over their defaults, as ONNX Runtime's contract has it. OpenVINO takes
     /// the defaults for constants and is not alone in being allowed to: a provider compiles what it is given. So the
     /// others are not given any.
+    #[cfg(feature = "ort")]
     pub(crate) fn tiers(self) -> &'static [Tier] {
         match self {
             Self::Cpu => &[Tier::Inputs],
