@@ -52,6 +52,7 @@ static taskvec_session *session_on(const taskvec_base *base, struct asked *asked
   engine.done = done;
   taskvec_session_options options;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_OWN;
   options.own = &engine;
   taskvec_session *session;
@@ -110,6 +111,7 @@ static void choices_that_make_no_sense_are_refused(const taskvec_base *base) {
   taskvec_session_options options;
   taskvec_session *session = NULL;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = 5;
   EXPECT_STATUS(TASKVEC_STATUS_USAGE, taskvec_session_open(base, &options, &session));
   options.engine = TASKVEC_ENGINE_OWN;
@@ -149,6 +151,7 @@ static void burn_passes_the_probes(const taskvec_base *base, const taskvec_skill
   taskvec_session_options options;
   taskvec_session *session;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_BURN;
   OK(taskvec_session_open(base, &options, &session));
   float alpha;

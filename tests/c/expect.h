@@ -103,6 +103,7 @@ static inline taskvec_session *session_of_sums(const taskvec_base *base) {
   taskvec_engine engine = engine_of_sums();
   taskvec_session_options options;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_OWN;
   options.own = &engine;
   taskvec_session *session;
@@ -114,6 +115,7 @@ static inline taskvec_session *session_of_sums(const taskvec_base *base) {
 static inline taskvec_session *session_without_engine(const taskvec_base *base) {
   taskvec_session_options options;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_NONE;
   taskvec_session *session;
   OK(taskvec_session_open(base, &options, &session));

@@ -41,6 +41,7 @@ int main(int count, char **arguments) {
   must(taskvec_base_open(arguments[1], NULL, &base));
   must(taskvec_skill_open(arguments[2], NULL, &skill));
   must(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_NONE;
   must(taskvec_session_open(base, &options, &session));
   must(taskvec_skill_recommended_alpha(skill, &alpha));

@@ -109,6 +109,7 @@ static void limits_of_a_composition_hold(void) {
   struct all all = opened();
   taskvec_session_options options;
   OK(taskvec_session_options_default(&options));
+  options.allows_unsigned = true;
   options.engine = TASKVEC_ENGINE_NONE;
   options.skills_max = 1;
   taskvec_session *session;
@@ -122,6 +123,12 @@ static void limits_of_a_composition_hold(void) {
   OK(taskvec_session_open(all.base, &options, &session));
   EXPECT_STATUS(TASKVEC_STATUS_LIMIT, taskvec_session_attach(session, all.korean, 1, NULL));
   EXPECT_SAID("the limit of 4096");
+  OK(taskvec_session_close(session));
+
+  options.touched_bytes_max = UINT64_MAX;
+  options.entries_max = 10;
+  OK(taskvec_session_open(all.base, &options, &session));
+  EXPECT_STATUS(TASKVEC_STATUS_LIMIT, taskvec_session_attach(session, all.korean, 1, NULL));
   OK(taskvec_session_close(session));
   closed(all);
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::places::{handwriting, left_out, repository};
-use crate::programs::{folder, told};
+use crate::programs::{folder, taskvec, told};
 
 /// Warnings are errors in everything that a reader may copy.
 const STRICT: [&str; 5] = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"];
@@ -55,6 +55,7 @@ fn subjects(scratch: &Path) -> Vec<(String, Vec<String>)> {
     let arguments = |subject: &str| match subject {
         "base" => vec![damaged_base(scratch).to_str().unwrap().to_owned()],
         "no_engine" => ["models/handwriting", KOREAN, "blocks.0.attn.qkv.weight"].map(str::to_owned).to_vec(),
+        "trust" => signed_and_keys(scratch).to_vec(),
         _ => Vec::new(),
     };
     subjects.into_iter().map(|subject| (subject.clone(), arguments(&subject))).collect()
@@ -70,6 +71,20 @@ fn damaged_base(scratch: &Path) -> PathBuf {
     bytes[middle] ^= 1;
     fs::write(folder.join("model.safetensors"), bytes).unwrap();
     folder
+}
+
+/// A signed pack, the public key that fits it, and another one; keys as hexadecimal digits.
+fn signed_and_keys(scratch: &Path) -> [String; 3] {
+    let key = |name: &str| {
+        let secret = scratch.join(name).with_extension("key");
+        told(taskvec().args(["key", "new", "-o"]).arg(&secret)).ended_with(0);
+        let public = fs::read_to_string(secret.with_extension("pub")).unwrap();
+        let digits = public.lines().find_map(|line| line.strip_prefix("key ")).expect("a public key file has its key");
+        (secret, digits.to_owned())
+    };
+    let (signed, (secret, fits), (_, other)) = (scratch.join("signed.tvp"), key("mine"), key("other"));
+    told(taskvec().args(["sign", KOREAN, "--key"]).arg(secret).arg("-o").arg(&signed)).ended_with(0);
+    [signed.to_str().unwrap().to_owned(), fits, other]
 }
 
 /// Compiles `subject` with `options` and runs it behind `before`.

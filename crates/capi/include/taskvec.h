@@ -208,6 +208,12 @@ typedef struct taskvec_engine {
   taskvec_engine_done done;
 } taskvec_engine;
 
+// An Ed25519 public key: the 64 hexadecimal digits of a public key file, as bytes.
+typedef struct taskvec_public_key {
+  // The bytes of the key.
+  uint8_t bytes[32];
+} taskvec_public_key;
+
 // How a session is opened. Start from `taskvec_session_options_default`. Everything in it is looked at during the call
 // only.
 typedef struct taskvec_session_options {
@@ -223,10 +229,21 @@ typedef struct taskvec_session_options {
   size_t threads;
   // For `TASKVEC_ENGINE_OWN`. Default: NULL.
   const struct taskvec_engine *own;
+  // The keys whose signatures make a pack trusted, `key_count` of them. Default: none, so that nobody is trusted.
+  const struct taskvec_public_key *keys;
+  // How many keys there are, at most 64. Default: 0.
+  size_t key_count;
+  // How many of the keys must have signed a pack. Default: 1.
+  size_t threshold;
+  // Attach packs that the keys have not signed as well. Whoever can hand in a pack then decides what the model answers.
+  // Default: false.
+  bool allows_unsigned;
   // Skills in force at once. Default: 64.
   size_t skills_max;
   // Bytes of the pages that a composition touches, which is the memory that it owns. Default: no limit.
   uint64_t touched_bytes_max;
+  // Entries of all skills in force together, which bounds the time of a change. Default: 2^34.
+  uint64_t entries_max;
   // Keep the pages of a composition that is no longer in force for the next one, which is then several times faster to
   // attach. Default: false, they go back to the system.
   bool keeps_pages;

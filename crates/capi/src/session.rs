@@ -290,7 +290,7 @@ mod tests {
     use std::ptr;
     use std::sync::Arc;
 
-    use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Skill, Weights};
+    use taskvec_runtime::{BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Skill, Trust, Weights};
 
     use super::*;
 
@@ -329,7 +329,8 @@ mod tests {
     #[test]
     fn a_panic_inside_is_a_status_and_the_session_goes_on_as_it_was() {
         let base = BaseModel::open(MODEL).unwrap();
-        let session = taskvec_session::of(Session::with_engine(&base, Arc::new(Panics)).unwrap());
+        let session =
+            taskvec_session::of(Session::with_engine(&base, Arc::new(Panics)).unwrap().trusting(Trust::unsigned_too()));
         let before = digest_of(&session);
         let pixels = vec![0.0f32; base.preprocessing().pixels_len()];
         let mut count = MaybeUninit::new(7);
