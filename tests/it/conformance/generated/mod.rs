@@ -4,6 +4,7 @@ mod damage;
 mod extras;
 mod tensor;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use proptest::collection::vec;
@@ -52,6 +53,21 @@ proptest! {
         // As text: 0.0 and -0.0 are equal as numbers.
         prop_assert_eq!(format!("{read:?}"), format!("{given:?}"));
         extras.check(&contents);
+    }
+
+    #[test]
+    fn signatures_are_read_alike_in_the_order_of_their_keys(
+        signatures in vec((2_u16.., vec(any::<u8>(), 1..20), vec(any::<u8>(), 1..70)), 0..6),
+    ) {
+        let mut file = Builder::new(Fingerprint([7; 32]), "skill").finish().unwrap();
+        let mut given = BTreeMap::new();
+        for (algorithm, key_id, bytes) in &signatures {
+            file = write::sign(&file, *algorithm, key_id, bytes).unwrap();
+            given.insert(key_id, (*algorithm, hex(key_id), hex(bytes)));
+        }
+        let contents = read_alike(&file, &Limits::default())?.expect("the writer writes what can be read");
+        let read = contents.signatures.into_iter().map(|read| (read.algorithm, read.key_id, read.signature));
+        prop_assert_eq!(read.collect::<Vec<_>>(), given.into_values().collect::<Vec<_>>());
     }
 
     #[test]
