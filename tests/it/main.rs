@@ -10,6 +10,7 @@ mod doors;
 mod interrupt;
 mod journey;
 mod offline;
+mod openvino;
 mod places;
 #[cfg(target_os = "linux")]
 mod power_cut;

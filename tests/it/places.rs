@@ -36,6 +36,20 @@ pub(super) fn has_onnxruntime() -> bool {
     found
 }
 
+/// The ONNX Runtime library with OpenVINO, from the wheel that the gate installs.
+pub(super) fn openvino() -> Option<PathBuf> {
+    let folders = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = folders(repository().join("target/openvino/lib"))
+        .flat_map(|python| folders(python.join("site-packages/onnxruntime/capi")));
+    let is_library =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime.so"));
+    let found = files.into_iter().find(is_library);
+    if found.is_none() {
+        left_out("no OpenVINO (`bash tests/run` installs the wheel onnxruntime-openvino into target/openvino)");
+    }
+    found
+}
+
 /// Written past the harness, which shows what a test prints only when it fails.
 pub(super) fn left_out(what: &str) {
     // A closed stderr is no reason to fail.

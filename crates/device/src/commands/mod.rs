@@ -15,7 +15,7 @@ mod trust;
 
 use std::path::Path;
 
-use taskvec_runtime::{BaseModel, Boot, EngineChoice, OrtSettings, Session, Store, Tier, Trust};
+use taskvec_runtime::{BaseModel, Boot, EngineChoice, Fallback, OrtSettings, Session, Store, Tier, Trust};
 
 use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
 use crate::render;
@@ -58,7 +58,13 @@ fn open(typed: &OnBase, store: &Path) -> anyhow::Result<Session> {
         EngineName::Burn => EngineChoice::Burn,
     };
     let trust = trust_of(&Store::open(store)?, typed.allow_unsigned)?;
-    Ok(Session::open(&BaseModel::open(&typed.base)?, &choice)?.trusting(trust))
+    let session = Session::open(&BaseModel::open(&typed.base)?, &choice)?.trusting(trust);
+    if !typed.provider.is_empty() {
+        for Fallback { tried, reason } in session.engine_report().fallbacks {
+            render::warning(&format!("{tried} is not used: {reason}"));
+        }
+    }
+    Ok(session)
 }
 
 /// Whom the device trusts for this command.

@@ -51,9 +51,9 @@ pub(super) struct Capability {
     pub(super) restored: bool,
     /// The base's answer.
     pub(super) features: Vec<f32>,
-    /// Time to get ready for a composition, the median.
+    /// Time to the first answer with a composition, the median: some libraries compile when they are first asked.
     pub(super) prepare_ms: f64,
-    /// Time of one inference, the median.
+    /// Time of each further answer, the median.
     pub(super) infer_ms: f64,
 }
 
@@ -152,10 +152,14 @@ impl Trial<'_> {
         }
         let started = Instant::now();
         let inference = self.engine.over(&weights)?;
+        let features = probe::features(&*inference, self.base, &self.pixels, 1)?;
         self.prepare_ms.push(started.elapsed().as_secs_f64() * 1e3);
         let started = Instant::now();
-        let features = probe::features(&*inference, self.base, &self.pixels, 1)?;
+        let again = probe::features(&*inference, self.base, &self.pixels, 1)?;
         self.infer_ms.push(started.elapsed().as_secs_f64() * 1e3);
+        if again != features {
+            return Err(Error::new(ErrorKind::Unsupported, "two answers to one input with the same weights differ"));
+        }
         if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
             return Err(Error::new(ErrorKind::Unsupported, format!("a feature is {wrong}, expected a finite number")));
         }

@@ -119,9 +119,9 @@ pub struct TierCheck {
     pub difference_from_cpu_max: Option<f32>,
     /// Time to open it, in ms.
     pub open_ms: Option<f64>,
-    /// Time to get ready for a composition, in ms: what a change takes, apart from weights and probes.
+    /// Time to the first answer with a composition, in ms: what a change takes, apart from weights and probes.
     pub prepare_ms: Option<f64>,
-    /// Time of an inference of one input, in ms.
+    /// Time of each further answer to one input, in ms.
     pub infer_ms: Option<f64>,
     /// Why it cannot be used.
     pub problem: Option<String>,

@@ -322,7 +322,11 @@ impl Place {
     fn refuses(&self, base: &BaseModel, cause: ort::Error) -> Error {
         let graph = base.graph_path();
         let on = if self.provider == Provider::CPU { String::new() } else { format!(" on {}", self.provider) };
-        Error::new(ErrorKind::Unsupported, format!("ONNX Runtime refuses `{}`{on}", graph.display())).with_source(cause)
+        let error = Error::new(ErrorKind::Unsupported, format!("ONNX Runtime refuses `{}`{on}", graph.display()));
+        match self.library.said.take() {
+            Some(words) if !cause.message().contains(&words) => error.with_source(format!("{cause}: {words}")),
+            _ => error.with_source(cause),
+        }
     }
 }
 
@@ -345,6 +349,8 @@ impl LastWords {
         let words = self.clone();
         Arc::new(move |level, _, _, _, message| {
             if matches!(level, LogLevel::Error | LogLevel::Fatal) {
+                // Providers put the place in their sources in front of what has happened.
+                let message = message.rsplit("[ERROR]").next().unwrap_or(message).trim();
                 *words.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
             }
         })
