@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use taskvec_pack::signature::ED25519;
 use taskvec_pack::write::Builder;
 use taskvec_runtime::{
     Composition, Digest, ErrorKind, InForce, Kept, PackFile, PackLimits, Session, SkillInForce, Status, Store, Trust,
@@ -292,6 +293,23 @@ fn packs_are_stored_read_only() {
     store.install(&pack).unwrap();
     let path = folder.path().join(format!("packs/{}.tvp", pack.skill().digest()));
     assert!(fs::metadata(path).unwrap().permissions().readonly());
+}
+
+#[test]
+fn an_installed_pack_gets_the_signatures_that_it_is_installed_with_and_loses_none() {
+    let made = bundle(MIXED, 106);
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let unsigned = one_delta(&made.base, "one", 0, 1.0).finish().unwrap();
+    let signed = taskvec_pack::write::sign(&unsigned, ED25519, &[1; 16], &[2; 64]).unwrap();
+    let [plain, signed] = [unsigned, signed].map(|bytes| PackFile::of(bytes, &PackLimits::default()).unwrap());
+    let signatures = || store.skill(&plain.skill().digest()).unwrap().pack().signatures().len();
+    assert!(store.install(&plain).unwrap());
+    assert_eq!(signatures(), 0);
+    assert!(!store.install(&signed).unwrap(), "the same pack");
+    assert_eq!(signatures(), 1);
+    store.install(&plain).unwrap();
+    assert_eq!(signatures(), 1);
 }
 
 #[test]
