@@ -47,6 +47,7 @@ mod check;
 mod composition;
 mod engine;
 mod error;
+mod inspection;
 #[expect(unsafe_code, reason = "memory maps: the one file with unsafe for them")]
 mod map;
 mod pages;
@@ -73,6 +74,7 @@ pub use engine::{
     ProviderName, Tier, TierCheck, check_providers,
 };
 pub use error::{Error, ErrorKind};
+pub use inspection::{InspectedSignature, InspectedTensor, InspectedTotal, Inspection};
 pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
 pub use session::{Change, Session};
