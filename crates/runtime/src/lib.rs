@@ -44,6 +44,7 @@ compile_error!(
 mod answer;
 mod base_model;
 mod check;
+mod composed;
 mod composition;
 mod engine;
 mod error;
@@ -62,12 +63,13 @@ mod verified;
 mod weights;
 mod yardstick;
 
-pub use taskvec_bundle::{Head, Limits as BundleLimits, Preprocessing};
-pub use taskvec_pack::{Digest, Fingerprint, KeyId, Limits as PackLimits, PublicKey};
+pub use taskvec_bundle::{Head, Image, Limits as BundleLimits, Preprocessing};
+pub use taskvec_pack::{Digest, Dtype, Fingerprint, KeyId, Limits as PackLimits, PublicKey};
 
 pub use answer::{HeadChoice, Logits};
 pub use base_model::{BaseModel, BaseTensor};
 pub use check::{Check, Status};
+pub use composed::Composed;
 pub use composition::{Composition, CompositionLimits, SkillInForce};
 pub use engine::{
     Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderCheck,

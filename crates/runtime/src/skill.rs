@@ -26,6 +26,7 @@ pub struct Skill {
 
 struct Inside {
     held: HeldPack,
+    size_bytes: u64,
     digest: Digest,
     name: String,
     head: Option<Arc<Head>>,
@@ -53,7 +54,7 @@ impl Skill {
         }
         let length = usize::try_from(size_bytes).map_err(|_| too_large())?;
         let map = ReadOnlyMap::of(&file, length).map_err(|cause| Error::io("map", path, cause))?;
-        Self::of(PackBytes::Mapped(map), limits).map_err(|cause| cause.while_doing(attempt()))
+        Self::of(PackBytes::Mapped(map), size_bytes, limits).map_err(|cause| cause.while_doing(attempt()))
     }
 
     /// Checks a pack in memory.
@@ -61,21 +62,28 @@ impl Skill {
     /// # Errors
     /// `Damaged`, `Unsupported` or `Limit` as the pack's reader says.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, limits: &Limits) -> Result<Self, Error> {
-        Self::of(PackBytes::Owned(bytes.into()), limits)
+        let bytes = bytes.into();
+        let size_bytes = bytes.len() as u64;
+        Self::of(PackBytes::Owned(bytes), size_bytes, limits)
     }
 
-    fn of(bytes: PackBytes, limits: &Limits) -> Result<Self, Error> {
+    fn of(bytes: PackBytes, size_bytes: u64, limits: &Limits) -> Result<Self, Error> {
         let held = HeldPack::read(bytes, limits).map_err(of_pack)?;
         let pack = held.pack();
         let (digest, name) = (pack.digest(), pack.manifest().name.to_owned());
         let head = head_of(pack)?.map(Arc::new);
         let preprocessing = preprocessing_of(pack)?;
-        Ok(Self { inside: Arc::new(Inside { held, digest, name, head, preprocessing }) })
+        Ok(Self { inside: Arc::new(Inside { held, size_bytes, digest, name, head, preprocessing }) })
     }
 
     /// Everything the pack says.
     pub fn pack(&self) -> &Pack<'_> {
         self.inside.held.pack()
+    }
+
+    /// Size of the pack's file.
+    pub fn size_bytes(&self) -> u64 {
+        self.inside.size_bytes
     }
 
     /// The pack's digest: the identity of the skill, and its place in a composition.

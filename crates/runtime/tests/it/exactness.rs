@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use taskvec_pack::{Dtype, Entries, ValueEncoding};
-use taskvec_runtime::{BaseModel, Digest, Session, Skill};
+use taskvec_runtime::{BaseModel, Composed, CompositionLimits, Digest, Session, Skill, Trust};
 use taskvec_testkit::naive_arithmetic as naive;
 
 use crate::made::{Kind, MIXED, bundle, composed, one_delta, random_pack, session, skill};
@@ -90,6 +90,11 @@ proptest! {
             let bytes = composed(&long_lived);
             prop_assert!(bytes == composed(&fresh), "differs from a fresh composition");
             prop_assert_eq!(long_lived.digest(), fresh.digest());
+            let wanted = expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha));
+            let (trust, limits) = (Trust::unsigned_too(), CompositionLimits::default());
+            let without_engine = Composed::of(&made.base, wanted, &trust, &limits).unwrap();
+            prop_assert!(without_engine.weights().bytes() == bytes, "differs from weights composed without an engine");
+            prop_assert_eq!(without_engine.composition(), &long_lived.composition());
             check_naively(&made.base, &bytes, &skills, &expected)?;
             if expected.is_empty() {
                 prop_assert!(bytes == original, "nothing is in force, and it is not the base");
