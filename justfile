@@ -16,6 +16,10 @@ check:
 test:
     bash tests/run
 
+# Make the wheel of the Python package, install it into target/python, test it.
+python:
+    bash tests/python
+
 # Rewrite the golden files (vectors, transcripts); read the diff before you commit it.
 bless:
     TASKVEC_BLESS=1 cargo test --release -p taskvec-tests

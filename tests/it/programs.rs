@@ -140,8 +140,9 @@ pub(super) fn folder() -> &'static Path {
         let target = executable.ancestors().nth(3).expect("cargo puts tests three folders deep");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--quiet"])
-            .args(["-p", "taskvec-cli", "-p", "taskvec-device", "-p", "taskvec-capi", "--target-dir"])
+            // With the features of the workspace, like the tests: with those of a few packages burn is compiled again.
+            .args(["build", "--release", "--quiet", "--workspace", "--lib"])
+            .args(["--bin", "taskvec", "--bin", "taskvec-device", "--target-dir"])
             .arg(target)
             .current_dir(repository())
             .status()
