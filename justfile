@@ -56,6 +56,10 @@ fuzz target="" seconds="60":
 miri:
     bash tests/miri
 
+# Pack, arithmetic and bundle on 32-bit x86.
+narrow:
+    bash tests/narrow
+
 # Pack, arithmetic, bundle and runtime (on ONNX Runtime) on aarch64, under emulation.
 aarch64:
     bash tests/aarch64
