@@ -6,11 +6,13 @@
 
 mod base_json;
 mod http_body;
+mod journal;
 mod pack;
 mod safetensors;
 
 pub use self::base_json::base_json;
 pub use self::http_body::http_body;
+pub use self::journal::journal;
 pub use self::pack::{change_a_section, pack};
 pub use self::safetensors::safetensors;
 
@@ -18,5 +20,10 @@ pub use self::safetensors::safetensors;
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 4] =
-    [("base_json", base_json), ("http_body", http_body), ("pack", pack), ("safetensors", safetensors)];
+pub const DOORS: [(&str, Door); 5] = [
+    ("base_json", base_json),
+    ("http_body", http_body),
+    ("journal", journal),
+    ("pack", pack),
+    ("safetensors", safetensors),
+];

@@ -59,18 +59,27 @@ fn a_device_lives_without_a_network_and_asks_for_none() {
     let engines: &[&str] = if has_onnxruntime() { &["burn", "ort"] } else { &["burn"] };
     for engine in engines {
         let store = folder.path().join(engine);
+        let on_store = |words: &[&str], rest: &[&Path]| {
+            told(&mut watch.start(taskvec_device(&store).arg("--json").args(words).args(rest))).ended_with(0);
+        };
         let on_base = |command: &str, rest: &[&Path]| {
             let mut device = taskvec_device(&store);
             device.args([command, "--json", "--allow-unsigned", "--engine", engine, "--base"]).arg(&base).args(rest);
-            told(&mut watch.start(&device)).json(0)
+            told(&mut watch.start(&device)).ended_with(0);
         };
+        on_store(&["trust", "list"], &[]);
+        on_store(&["install"], &[&sketches]);
         on_base("info", &[]);
         on_base("attach", &[&small]);
-        on_base("attach", &[&sketches]);
+        on_base("attach", &[Path::new("sketches")]);
         on_base("run", &[Path::new("--head"), Path::new("sketches"), Path::new("--data"), &pictures]);
         on_base("detach", &[Path::new("small")]);
-        let listed = told(&mut watch.start(taskvec_device(&store).args(["list", "--json"]))).json(0);
-        assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+        on_store(&["rollback"], &[]);
+        on_base("doctor", &[]);
+        on_base("detach", &[Path::new("sketches")]);
+        on_store(&["remove", "sketches"], &[]);
+        on_store(&["gc"], &[]);
+        on_store(&["list"], &[]);
     }
     assert_eq!(watch.foreign_sockets(), Vec::<String>::new(), "a socket of another family than AF_UNIX");
 
