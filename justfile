@@ -44,6 +44,10 @@ bench:
 bench-runtime:
     cargo run --release --quiet --bin taskvec -- bench runtime
 
+# Requests per second and latency of `taskvec-device serve`, with and without swaps.
+bench-serve:
+    cargo test --release --workspace --test it requests_per_second -- --ignored --nocapture
+
 # Licences, advisories, sources of the dependencies.
 deny:
     cargo deny check

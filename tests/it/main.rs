@@ -16,5 +16,6 @@ mod places;
 mod power_cut;
 mod programs;
 mod refusals;
+mod serve;
 mod small_pack;
 mod trust;

@@ -1,5 +1,8 @@
 //! What may be typed after `taskvec-device`.
 
+#[cfg(feature = "serve")]
+use std::{net::SocketAddr, num::NonZeroUsize};
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -42,6 +45,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Answer for images with the skills in force
     Run(Run),
+    /// Serve answers and changes on a Unix socket or on the loopback, until SIGINT or SIGTERM
+    #[cfg(feature = "serve")]
+    Serve(Serve),
     /// Say whose packs this device attaches: nobody's until a key is pinned
     #[command(subcommand)]
     Trust(Trust),
@@ -158,6 +164,54 @@ pub(crate) struct Run {
     /// Images to answer for (PNG or JPEG)
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,
+}
+
+/// Serve over HTTP/1.1.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) on: OnBase,
+    #[command(flatten)]
+    pub(crate) door: Door,
+    /// File with a token that every request must carry (`Authorization: Bearer TOKEN`); only its owner may read it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Inferences at once (default: the cores of this machine)
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Inferences that may wait for a worker; one more is answered 503
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    pub(crate) queue: usize,
+    /// Images of one request
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroUsize::new(16).expect("16 is not 0"))]
+    pub(crate) images_max: NonZeroUsize,
+    /// Bytes of one request's body; all bodies together may have four times as many
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    pub(crate) body_bytes_max: u32,
+    /// Connections at once; one more waits
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroUsize::new(256).expect("256 is not 0"))]
+    pub(crate) connections_max: NonZeroUsize,
+    /// Compositions at once, with `default`
+    #[arg(long, value_name = "COUNT", default_value_t = NonZeroUsize::new(8).expect("8 is not 0"))]
+    pub(crate) compositions_max: NonZeroUsize,
+    /// Seconds that a client may take for a head, for a body, and to take its answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) patience: u64,
+}
+
+/// Where clients knock.
+#[cfg(feature = "serve")]
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Door {
+    /// Unix socket to serve on; only this user may open it
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix: Option<PathBuf>,
+    /// Loopback address to serve on, such as 127.0.0.1:8080; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<SocketAddr>,
 }
 
 /// The engine behind a session.

@@ -8,6 +8,8 @@
 mod args;
 mod commands;
 mod render;
+#[cfg(feature = "serve")]
+mod serve;
 
 use std::process::ExitCode;
 

@@ -50,7 +50,8 @@ pub fn pixels(
         return Err(Refusal::usage(clause).with_help(format!("an image takes {channels} x {height} x {width} numbers")));
     }
     if let Some((index, value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        return Err(Refusal::usage(format!("number {index} of the body is {value}, expected a finite f32")));
+        return Err(Refusal::usage(format!("number {index} of the body is {value}, expected a finite f32"))
+            .with_help("look at what makes the pixels: (pixel - mean) / std of the base is finite for every picture"));
     }
     Ok(Pixels { image_count: values.len() / each, values })
 }
@@ -82,7 +83,11 @@ fn from_image(body: &[u8], preprocessing: &Preprocessing, limits: &Limits) -> Re
         let is_limit = cause.kind() == taskvec_dataset::ErrorKind::Limit;
         let clause =
             std::error::Error::source(&cause).map_or_else(|| cause.to_string(), |deeper| format!("{cause}: {deeper}"));
-        if is_limit { Refusal::limit(clause) } else { Refusal::new(400, Kind::Damaged, clause) }
+        if is_limit {
+            Refusal::limit(clause).with_help("make the image smaller: the network sees no more than its own size")
+        } else {
+            Refusal::new(400, Kind::Damaged, clause).with_help("send the bytes of one PNG or JPEG file")
+        }
     })?;
     preprocessing.pixels(&image).map_err(|cause| Refusal::usage(cause.to_string()))
 }

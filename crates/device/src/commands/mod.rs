@@ -6,11 +6,13 @@ mod doctor;
 mod gc;
 mod info;
 mod install;
-mod installed;
+pub(crate) mod installed;
 mod list;
 mod remove;
 mod rollback;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 mod trust;
 
 use std::path::Path;
@@ -45,6 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Info(typed) => return info::run(store, typed, json),
         Command::Run(typed) => return run::run(store, typed, json),
         Command::Doctor(typed) => return doctor::run(store, typed, json),
+        #[cfg(feature = "serve")]
+        Command::Serve(typed) => serve::run(store, typed, json),
     }
     .map(|()| Outcome::Done)
 }
