@@ -30,13 +30,13 @@ pub(super) fn rows(library: Option<&Path>) -> anyhow::Result<Vec<Row>> {
         python_environments: vec!["target/python".into(), "target/bench-python".into()],
         ..OrtSettings::default()
     };
-    let ort = EngineChoice::Ort(settings);
+    let ort = EngineChoice::Ort(settings.clone());
     if let Err(cause) = Session::open(&large.attention, &ort) {
         render::note(&format!("left out: everything on ONNX Runtime ({cause})"));
         return Ok(rows);
     }
     rows.extend(changes::end_to_end_rows(&large, &ort)?);
-    rows.push(inference::row(&large, &ort)?);
+    rows.extend(inference::rows(&large, &settings)?);
     rows.push(opening::row(&large, &ort)?);
     let small = bases::make(&folder.path().join("small"), &SMALL)?;
     rows.extend(swaps::rows(&small, &ort)?);
