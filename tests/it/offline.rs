@@ -68,7 +68,7 @@ fn a_device_lives_without_a_network_and_asks_for_none() {
             told(&mut watch.start(&device)).ended_with(0);
         };
         on_store(&["trust", "list"], &[]);
-        on_store(&["install"], &[&sketches]);
+        on_store(&["install", "--allow-unsigned"], &[&sketches]);
         on_base("info", &[]);
         on_base("attach", &[&small]);
         on_base("attach", &[Path::new("sketches")]);
