@@ -85,7 +85,7 @@ proptest! {
                     Step::Swap(all) => expected = all.into_iter().collect(),
                 }
             }
-            let fresh = session(&made.base).with_change_threads(3);
+            let fresh = session(&made.base).keeping_pages().with_change_threads(3);
             fresh.swap(expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha))).unwrap();
             let bytes = composed(&long_lived);
             prop_assert!(bytes == composed(&fresh), "differs from a fresh composition");
