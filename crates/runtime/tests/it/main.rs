@@ -13,7 +13,6 @@ mod openvino;
 mod power_cut;
 mod proofs;
 mod refusals;
-mod speed;
 mod store;
 #[cfg(any(feature = "burn", feature = "ort"))]
 mod storm;

@@ -82,16 +82,16 @@ pub(super) fn rows(bases: &Bases) -> anyhow::Result<Vec<Row>> {
         let copies = (0..ROUNDS).map(|_| base.time_copy(&pages)).collect::<Result<Vec<_>, _>>()?;
         let copy_of_pages = median(copies.iter().map(|copy| copy.warm_ms).collect());
         let fresh_copy = median(copies.iter().map(|copy| copy.cold_ms).collect());
-        let cold_again = cold.clone();
-        let mut row = |work: &str, ours: Vec<f64>, beside: f64, goal: f64| {
-            rows.push(Row::new(work.replace("MASK", mask), median(ours), beside, "ms", goal));
+        let [cold, detach, given_back, warm, warm_alone] = [cold, detach, given_back, warm, warm_alone].map(median);
+        let mut row = |work: &str, ours: f64, beside: f64, goal: f64| {
+            rows.push(Row::new(work.replace("MASK", mask), ours, beside, "ms", goal));
         };
         row("attach 10 % in MASK, warm, all cores, beside memcpy of all", warm, copy_of_all, 1.2);
         row("attach 10 % in MASK, warm, one core, beside memcpy of all", warm_alone, copy_of_all, 1.2);
         if in_blocks {
             // (Single elements take a fresh page for each page of the model: see the cold swap below.)
             row("attach 10 % in MASK, cold, beside memcpy of all", cold, copy_of_all, 1.2);
-            row("attach 10 % in MASK, cold, beside memcpy of its pages, cold", cold_again, fresh_copy, 1.5);
+            row("attach 10 % in MASK, cold, beside memcpy of its pages, cold", cold, fresh_copy, 1.5);
         }
         row("detach all, MASK, until the base serves, beside memcpy of its pages", detach, copy_of_pages, 1.0);
         row("detach all, MASK, until memory is back, beside memcpy of its pages", given_back, copy_of_pages, 1.0);
