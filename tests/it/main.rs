@@ -9,6 +9,7 @@ mod device;
 mod doors;
 mod interrupt;
 mod journey;
+#[cfg(unix)]
 mod offline;
 mod openvino;
 mod places;

@@ -2,8 +2,10 @@
 //! and no process of it so much as asks for a socket that could leave the machine.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::places::{handwriting, has_onnxruntime, left_out};
 use crate::programs::{started_by, taskvec_device, told};
@@ -33,6 +35,31 @@ impl Watch<'_> {
         let log = self.log.map(|log| fs::read_to_string(log).expect("what strace has written")).unwrap_or_default();
         log.lines().filter(|line| line.contains("socket(") && !line.contains("AF_UNIX")).map(str::to_owned).collect()
     }
+}
+
+/// Starts a program beside itself, and asks it to end when its own input does.
+const UNTIL_INPUT_ENDS: [&str; 4] = ["sh", "-c", "\"$@\" & read -r _; kill $!; wait $!", "sh"];
+
+/// Lets `serve` answer at `socket` as long as it takes for one inference with what is in force.
+fn serves(watch: &Watch<'_>, serve: &Command, socket: &Path) {
+    let stopped_by_us = started_by(&UNTIL_INPUT_ENDS, serve);
+    let mut server = watch.start(&stopped_by_us).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap());
+    // It says where it listens once it does.
+    while !socket.exists() {
+        assert_ne!(said.read_line(&mut String::new()).unwrap(), 0, "the server ended at once");
+    }
+    let body = format!("{{\"pixels\": [{}]}}", vec!["0"; 28 * 28].join(", "));
+    let mut asking = UnixStream::connect(socket).unwrap();
+    let request = "POST /compositions/default/infer?head=sketches HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let about_body = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    write!(asking, "{request}{about_body}{body}").unwrap();
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"label\""), "{answer}");
+    drop(server.stdin.take());
+    said.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
 fn can_start(command: &[&str]) -> bool {
@@ -73,6 +100,10 @@ fn a_device_lives_without_a_network_and_asks_for_none() {
         on_base("attach", &[&small]);
         on_base("attach", &[Path::new("sketches")]);
         on_base("run", &[Path::new("--head"), Path::new("sketches"), Path::new("--data"), &pictures]);
+        let socket = folder.path().join(format!("{engine}.socket"));
+        let mut serve = taskvec_device(&store);
+        serve.args(["serve", "--json", "--allow-unsigned", "--engine", engine, "--base"]).arg(&base);
+        serves(&watch, serve.arg("--unix").arg(&socket), &socket);
         on_base("detach", &[Path::new("small")]);
         on_store(&["rollback"], &[]);
         on_base("doctor", &[]);
