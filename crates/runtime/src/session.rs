@@ -392,7 +392,7 @@ impl View {
     /// Its mapping, clean again, for the next composition.
     fn taken_back(self, keep_pages: bool) -> Option<Weights> {
         let Self { inference, weights, .. } = self;
-        drop(inference);
+        inference.retire(keep_pages);
         weights.cleaned(keep_pages)
     }
 }

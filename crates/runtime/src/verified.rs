@@ -8,6 +8,7 @@
 //! wants those noticed opens the base without a note (`taskvec-device doctor` does).
 
 use std::fs::File;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use taskvec_bundle::Base;
@@ -20,6 +21,22 @@ use taskvec_pack::Digest;
 pub struct Verified {
     /// SHA-256 of what `base.json` says, as this version writes it: the digests that the tensors were held against.
     described: String,
+    file: FileStamp,
+}
+
+impl Verified {
+    /// What `file`, described by `described`, is now. None on systems whose files have no inode and change time, and when
+    /// the file changed so recently that another write would not be sure to show.
+    pub(crate) fn now(described: &Base, file: &File) -> Option<Self> {
+        let file = FileStamp::of(file).filter(FileStamp::is_settled)?;
+        Some(Self { described: Digest::of(described.to_json().as_bytes()).to_string(), file })
+    }
+}
+
+/// What the file system says of a file: the same again means the same bytes (see the head of this file).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
     size_bytes: u64,
@@ -29,21 +46,13 @@ pub struct Verified {
     changed: (i64, i64),
 }
 
-impl Verified {
-    /// What `file`, described by `described`, is now. None on systems whose files have no inode and change time, and when
-    /// the file changed so recently that another write would not be sure to show.
+impl FileStamp {
+    /// None on systems whose files have no inode and change time.
     #[cfg(unix)]
-    pub(crate) fn now(described: &Base, file: &File) -> Option<Self> {
+    pub(crate) fn of(file: &File) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-        /// Coarser than the clock of any file system in use (FAT has 2 seconds).
-        const SETTLED: Duration = Duration::from_secs(3);
         let metadata = file.metadata().ok()?;
-        let changed_s = u64::try_from(metadata.ctime().max(metadata.mtime())).ok()?;
-        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(changed_s)).ok()?;
-        (age > SETTLED).then(|| Self {
-            described: Digest::of(described.to_json().as_bytes()).to_string(),
+        Some(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size_bytes: metadata.size(),
@@ -53,7 +62,16 @@ impl Verified {
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn now(_described: &Base, _file: &File) -> Option<Self> {
+    pub(crate) fn of(_file: &File) -> Option<Self> {
         None
+    }
+
+    /// Whether the last change is so long ago that another one would be sure to show.
+    fn is_settled(&self) -> bool {
+        /// Coarser than the clock of any file system in use (FAT has 2 seconds).
+        const SETTLED: Duration = Duration::from_secs(3);
+        let last = u64::try_from(self.changed.0.max(self.modified.0)).ok();
+        let last = last.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        last.and_then(|last| SystemTime::now().duration_since(last).ok()).is_some_and(|age| age > SETTLED)
     }
 }

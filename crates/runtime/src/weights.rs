@@ -118,6 +118,12 @@ impl Weights {
         Ok(())
     }
 
+    /// The written pages of tensor number `tensor`, as ranges of the file's bytes, cut to the tensor's: ascending.
+    #[cfg(feature = "ort")]
+    pub(crate) fn touched(&self, tensor: usize) -> impl Iterator<Item = Range<usize>> {
+        self.pages[tensor].ranges(&self.base.tensors()[tensor].place)
+    }
+
     /// How many pages of the file have been written: the memory that the composition owns, in pages.
     pub(crate) fn touched_pages(&self) -> usize {
         let mut last = None;

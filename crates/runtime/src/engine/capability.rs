@@ -24,11 +24,19 @@ use crate::weights::Weights;
 const TRIED_OF_A_SHAPE: usize = 4;
 
 /// What is checked: an engine that is not one yet.
-pub(super) trait Prepares {
+pub(super) trait Prepares: Send + Sync {
+    /// As [`super::Engine::over`].
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error>;
 
-    /// Whether `over` takes so long that it is called as rarely as possible.
-    fn prepares_slowly(&self) -> bool;
+    /// As [`super::Engine::copies_weights`].
+    fn copies_weights(&self) -> bool {
+        false
+    }
+
+    /// Whether `over` takes so long that it is called as rarely as possible. Default: no.
+    fn prepares_slowly(&self) -> bool {
+        false
+    }
 }
 
 /// How many tensors are tried.
@@ -82,14 +90,7 @@ impl Capability {
 /// # Errors
 /// What the engine says when it refuses, and `Io` when the base cannot be mapped again.
 pub(super) fn check(engine: &dyn Prepares, base: &BaseModel, depth: Depth) -> Result<Capability, Error> {
-    let mut trial = Trial {
-        engine,
-        pixels: pixels(base.preprocessing().pixels_len()),
-        weights: Some(Weights::over(base)?),
-        base,
-        prepare_ms: Vec::new(),
-        infer_ms: Vec::new(),
-    };
+    let mut trial = Trial::new(engine, base)?;
     let features = trial.answer(&[])?;
     let mut tensors = 0;
     let mut unfelt = Vec::new();
@@ -129,6 +130,30 @@ pub(super) fn check(engine: &dyn Prepares, base: &BaseModel, depth: Depth) -> Re
     Ok(Capability { tensors, unfelt, restored, features, prepare_ms, infer_ms })
 }
 
+/// Whether two engines give the same answer when a few elements of every editable tensor are changed: those that one of
+/// them feels at a wrong place would show.
+///
+/// # Errors
+/// `Unsupported` when they differ by more than kernels do; and as [`check`].
+pub(super) fn agree(one: &dyn Prepares, other: &dyn Prepares, base: &BaseModel) -> Result<(), Error> {
+    /// Of what the change does to the answer. Kernels differ by a millionth; one element at a wrong place does by more.
+    const SHARE: f32 = 1e-3;
+    let all: Vec<usize> = tensors_by_shape(base).into_iter().flatten().collect();
+    let answers = |engine| -> Result<_, Error> {
+        let mut trial = Trial::new(engine, base)?;
+        Ok((trial.answer(&[])?, trial.answer(&all)?))
+    };
+    let ((before, after), (_, expected)) = (answers(other)?, answers(one)?);
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let (off, change) = (distance(&after, &expected), distance(&before, &after));
+    if off <= SHARE * change {
+        return Ok(());
+    }
+    let clause =
+        format!("with all tensors changed, an answer is off by {off:e}, where the change itself is {change:e}");
+    Err(Error::new(ErrorKind::Unsupported, clause))
+}
+
 /// A mapping to change, and what was measured so far.
 struct Trial<'a> {
     engine: &'a dyn Prepares,
@@ -140,7 +165,12 @@ struct Trial<'a> {
     infer_ms: Vec<f64>,
 }
 
-impl Trial<'_> {
+impl<'a> Trial<'a> {
+    fn new(engine: &'a dyn Prepares, base: &'a BaseModel) -> Result<Self, Error> {
+        let (pixels, weights) = (pixels(base.preprocessing().pixels_len()), Some(Weights::over(base)?));
+        Ok(Self { engine, base, pixels, weights, prepare_ms: Vec::new(), infer_ms: Vec::new() })
+    }
+
     /// The features with a few elements of `tensors` changed.
     fn answer(&mut self, tensors: &[usize]) -> Result<Vec<f32>, Error> {
         let mut weights = match self.weights.take() {
@@ -163,7 +193,7 @@ impl Trial<'_> {
         if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
             return Err(Error::new(ErrorKind::Unsupported, format!("a feature is {wrong}, expected a finite number")));
         }
-        drop(inference);
+        inference.retire(true);
         self.weights = weights.cleaned(true);
         Ok(features)
     }

@@ -70,6 +70,13 @@ pub trait Inference: Send + Sync {
     /// # Errors
     /// `Unsupported` or `Damaged`, when the library refuses.
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error>;
+
+    /// Called in the place of dropping it when its composition is no longer in force, while its weights are still as they
+    /// were. With `keep_pages`, memory that it has written may stay for the next one ([`crate::Session::keeping_pages`]).
+    /// Default: it is dropped.
+    fn retire(self: Box<Self>, keep_pages: bool) {
+        let _ = keep_pages;
+    }
 }
 
 /// Which engine a session opens.
@@ -107,13 +114,26 @@ pub struct OrtSettings {
     /// Execution providers in order of preference. The first is used whose capability is proved on this device; the CPU's
     /// is tried last, also where it is not named. Default: the CPU's alone.
     pub providers: Vec<Provider>,
-    /// The one tier to try with each provider. Default: none; then each provider has its own order.
+    /// The one tier to try with each provider; [`Tier::Packed`] is tried before the provider's own. Default: none; then
+    /// each provider has its own order.
     pub tier: Option<Tier>,
+    /// A folder of the caller's for [`Tier::Packed`], which keeps the weights packed for this library and processor in it:
+    /// up to twice the size of the base for each base, made when they are first asked for, which takes some seconds and
+    /// three times the base's size of memory. Whoever can write to it can change what the network computes. Default:
+    /// none; then there is no such tier.
+    pub packed_folder: Option<PathBuf>,
 }
 
 impl Default for OrtSettings {
     fn default() -> Self {
-        Self { library: None, python_environments: Vec::new(), threads: 1, providers: vec![Provider::CPU], tier: None }
+        Self {
+            library: None,
+            python_environments: Vec::new(),
+            threads: 1,
+            providers: vec![Provider::CPU],
+            tier: None,
+            packed_folder: None,
+        }
     }
 }
 

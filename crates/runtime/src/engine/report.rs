@@ -20,11 +20,16 @@ pub enum Tier {
     /// fast as a plain session, but a change takes as long as opening one, and each composition as much memory. For
     /// providers that keep copies of weights.
     Rebuild,
+    /// Editable matrices are constants that the library has packed ahead and keeps on disk, and a change writes to their
+    /// packed form in memory: as fast as a plain session, and without making one for each change. Outside of the library's
+    /// contract, so it is never taken unless it is asked for and its checks pass; then the provider's own tiers follow.
+    /// The CPU provider on Linux.
+    Packed,
 }
 
 impl Tier {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Inputs, Self::BareInputs, Self::Rebuild];
+    pub const ALL: [Self; 4] = [Self::Inputs, Self::BareInputs, Self::Rebuild, Self::Packed];
 
     /// For people: `bare inputs`.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +37,7 @@ impl Tier {
             Self::Inputs => "inputs",
             Self::BareInputs => "bare inputs",
             Self::Rebuild => "rebuild",
+            Self::Packed => "packed",
         }
     }
 }

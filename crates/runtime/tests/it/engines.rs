@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts};
 use taskvec_pack::{EngineKind, ValueEncoding};
-#[cfg(feature = "ort")]
-use taskvec_runtime::OrtSettings;
 use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, Proof, Session, Trust};
+#[cfg(feature = "ort")]
+use taskvec_runtime::{OrtSettings, Tier};
 
 use crate::made::{Kind, Numbers, add_random, composed, skill};
 
@@ -36,6 +36,8 @@ pub(crate) fn choices() -> Vec<EngineChoice> {
     vec![
         #[cfg(feature = "ort")]
         EngineChoice::Ort(ort_settings()),
+        #[cfg(feature = "ort")]
+        EngineChoice::Ort(OrtSettings { tier: Some(Tier::Packed), ..ort_settings() }),
         #[cfg(feature = "burn")]
         EngineChoice::Burn,
     ]
@@ -45,7 +47,8 @@ pub(crate) fn choices() -> Vec<EngineChoice> {
 #[cfg(feature = "ort")]
 pub(crate) fn ort_settings() -> OrtSettings {
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/python");
-    OrtSettings { python_environments: vec![python.into()], ..Default::default() }
+    let packed = concat!(env!("CARGO_TARGET_TMPDIR"), "/packed");
+    OrtSettings { python_environments: vec![python.into()], packed_folder: Some(packed.into()), ..Default::default() }
 }
 
 pub(crate) fn difference(a: &[f32], b: &[f32]) -> f32 {

@@ -6,27 +6,13 @@
 //! base's value for it ([`bare_inputs`]).
 //!
 //! Everything else is copied as it is, byte for byte: fields of newer versions of ONNX, their order, and how their
-//! numbers are written. So nothing has to be known of ONNX but where names stand (`onnx.proto`, IR version 3 and
-//! above), and no message is encoded again but the graph's own length.
+//! numbers are written. So nothing has to be known of ONNX but where names stand, and no message is encoded again but the graph's own length.
 
 use std::collections::BTreeSet;
 
+use super::onnx::{Fields, GRAPH_INITIALIZER, GRAPH_INPUT, MODEL_GRAPH, TENSOR_NAME, VALUE_NAME, string, write_field};
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
-
-/// `ModelProto.graph`.
-const MODEL_GRAPH: u64 = 7;
-/// `GraphProto.initializer`, of `TensorProto`.
-const GRAPH_INITIALIZER: u64 = 5;
-/// `GraphProto.input`, of `ValueInfoProto`.
-const GRAPH_INPUT: u64 = 11;
-/// `TensorProto.name`.
-const TENSOR_NAME: u64 = 8;
-/// `ValueInfoProto.name`.
-const VALUE_NAME: u64 = 1;
-
-/// The wire type of strings, messages and bytes: a length and that many bytes.
-const LENGTH_DELIMITED: u64 = 2;
 
 /// A kind of entry of a graph that can be left out.
 struct Entry {
@@ -36,12 +22,23 @@ struct Entry {
     what: &'static str,
 }
 
+const INPUTS: Entry = Entry { field: GRAPH_INPUT, name: VALUE_NAME, what: "input" };
+const INITIALIZERS: Entry = Entry { field: GRAPH_INITIALIZER, name: TENSOR_NAME, what: "initializer" };
+
 /// The graph with the editable tensors of `base` as constants: initializers that nobody can override.
 ///
 /// # Errors
 /// `Damaged` when `graph` is no protobuf message; `Mismatch` when an editable tensor is no input of it.
 pub(super) fn constants(graph: &[u8], base: &BaseModel) -> Result<Vec<u8>, Error> {
-    without(graph, base, &Entry { field: GRAPH_INPUT, name: VALUE_NAME, what: "input" })
+    without(graph, base, &editable(base), &INPUTS)
+}
+
+/// The graph with those editable tensors of `base` as constants that are called `names`.
+///
+/// # Errors
+/// As [`constants`].
+pub(super) fn some_constants(graph: &[u8], base: &BaseModel, names: &[&str]) -> Result<Vec<u8>, Error> {
+    without(graph, base, &names.iter().map(|name| name.as_bytes()).collect(), &INPUTS)
 }
 
 /// The graph with the editable tensors of `base` as inputs that have no default.
@@ -49,17 +46,19 @@ pub(super) fn constants(graph: &[u8], base: &BaseModel) -> Result<Vec<u8>, Error
 /// # Errors
 /// `Damaged` when `graph` is no protobuf message; `Mismatch` when an editable tensor is no initializer of it.
 pub(super) fn bare_inputs(graph: &[u8], base: &BaseModel) -> Result<Vec<u8>, Error> {
-    without(graph, base, &Entry { field: GRAPH_INITIALIZER, name: TENSOR_NAME, what: "initializer" })
+    without(graph, base, &editable(base), &INITIALIZERS)
 }
 
-fn without(graph: &[u8], base: &BaseModel, entry: &Entry) -> Result<Vec<u8>, Error> {
-    let editable: BTreeSet<&[u8]> =
-        base.tensors().iter().filter(|tensor| tensor.editable).map(|tensor| tensor.name.as_bytes()).collect();
-    let (bytes, left_out) = model_without(graph, &editable, entry).ok_or_else(|| {
+fn editable(base: &BaseModel) -> BTreeSet<&[u8]> {
+    base.tensors().iter().filter(|tensor| tensor.editable).map(|tensor| tensor.name.as_bytes()).collect()
+}
+
+fn without(graph: &[u8], base: &BaseModel, names: &BTreeSet<&[u8]>, entry: &Entry) -> Result<Vec<u8>, Error> {
+    let (bytes, left_out) = model_without(graph, names, entry).ok_or_else(|| {
         Error::new(ErrorKind::Damaged, format!("`{}`: not a protobuf message", base.graph_path().display()))
             .with_help("copy the bundle again")
     })?;
-    match editable.difference(&left_out).next() {
+    match names.difference(&left_out).next() {
         None => Ok(bytes),
         Some(missing) => {
             let (name, what) = (String::from_utf8_lossy(missing), entry.what);
@@ -76,119 +75,34 @@ fn model_without<'a>(model: &'a [u8], names: &BTreeSet<&[u8]>, entry: &Entry) ->
     let mut left_out = BTreeSet::new();
     for field in Fields(model) {
         let field = field?;
-        if field.number != MODEL_GRAPH || field.wire != LENGTH_DELIMITED {
+        let Some(graph) = field.payload_of(MODEL_GRAPH) else {
             bytes.extend_from_slice(field.whole);
             continue;
-        }
-        let mut kept = Vec::with_capacity(field.payload.len());
-        for inner in Fields(field.payload) {
+        };
+        let mut kept = Vec::with_capacity(graph.len());
+        for inner in Fields(graph) {
             let inner = inner?;
-            let name = if inner.number == entry.field && inner.wire == LENGTH_DELIMITED {
-                name_of(inner.payload, entry.name)?
-            } else {
-                None
+            let name = match inner.payload_of(entry.field) {
+                Some(message) => string(message, entry.name)?,
+                None => None,
             };
             match name.filter(|name| names.contains(name)) {
                 Some(name) => _ = left_out.insert(name),
                 None => kept.extend_from_slice(inner.whole),
             }
         }
-        write_varint(&mut bytes, (MODEL_GRAPH << 3) | LENGTH_DELIMITED);
-        write_varint(&mut bytes, kept.len() as u64);
-        bytes.extend_from_slice(&kept);
+        write_field(&mut bytes, MODEL_GRAPH, &kept);
     }
     Some((bytes, left_out))
-}
-
-/// The name in a message, if it has one; the last counts, as everywhere in protobuf. `None` outside: it cannot be read.
-fn name_of(message: &[u8], number: u64) -> Option<Option<&[u8]>> {
-    let mut name = None;
-    for field in Fields(message) {
-        let field = field?;
-        if field.number == number && field.wire == LENGTH_DELIMITED {
-            name = Some(field.payload);
-        }
-    }
-    Some(name)
-}
-
-/// One field of a message.
-struct Field<'a> {
-    number: u64,
-    wire: u64,
-    /// All its bytes, with its key.
-    whole: &'a [u8],
-    /// Its value, without the length.
-    payload: &'a [u8],
-}
-
-/// The fields of a message in their order; `None` once, at the end, if the bytes are no message.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<Field<'a>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = first_field(self.0);
-        self.0 = field.as_ref().and_then(|field| self.0.get(field.whole.len()..)).unwrap_or_default();
-        Some(field)
-    }
-}
-
-fn first_field(bytes: &[u8]) -> Option<Field<'_>> {
-    let (key, mut offset) = read_varint(bytes)?;
-    let (number, wire) = (key >> 3, key & 7);
-    let length = match wire {
-        0 => read_varint(bytes.get(offset..)?)?.1,
-        1 => 8,
-        5 => 4,
-        LENGTH_DELIMITED => {
-            let (length, taken) = read_varint(bytes.get(offset..)?)?;
-            offset += taken;
-            usize::try_from(length).ok()?
-        }
-        // Groups, which ONNX never had, and what protobuf does not have.
-        _ => return None,
-    };
-    let end = offset.checked_add(length)?;
-    Some(Field { number, wire, whole: bytes.get(..end)?, payload: bytes.get(offset..end)? })
-}
-
-/// A number and how many bytes it takes.
-fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((value, index + 1));
-        }
-    }
-    None
-}
-
-fn write_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const INPUTS: Entry = Entry { field: GRAPH_INPUT, name: VALUE_NAME, what: "input" };
-    const INITIALIZERS: Entry = Entry { field: GRAPH_INITIALIZER, name: TENSOR_NAME, what: "initializer" };
-
     fn message(number: u64, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_varint(&mut bytes, (number << 3) | LENGTH_DELIMITED);
-        write_varint(&mut bytes, payload.len() as u64);
-        bytes.extend_from_slice(payload);
+        write_field(&mut bytes, number, payload);
         bytes
     }
 

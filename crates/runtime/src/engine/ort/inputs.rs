@@ -24,8 +24,9 @@ use ort::value::DynValue;
 
 use super::runner::{self, Runner};
 use super::{Place, graph};
-use crate::base_model::BaseModel;
+use crate::base_model::{BaseModel, BaseTensor};
 use crate::engine::Inference;
+use crate::engine::capability::Prepares;
 use crate::error::{Error, ErrorKind};
 use crate::map::WeightsReader;
 use crate::weights::Weights;
@@ -54,7 +55,7 @@ impl Inputs {
             .builder()
             .and_then(|mut builder| builder.commit_from_file(&path))
             .map_err(|cause| place.refuses(base, cause))?;
-        check_inputs(&session, base)?;
+        check_inputs(&session, base.tensors().iter().filter(|tensor| tensor.editable))?;
         Self::of(session, place, base)
     }
 
@@ -65,22 +66,19 @@ impl Inputs {
             .builder()
             .and_then(|builder| runner::commit_from_memory(builder, &bare, base.bytes()))
             .map_err(|cause| place.refuses(base, cause))?;
-        check_inputs(&session, base)?;
+        check_inputs(&session, base.tensors().iter().filter(|tensor| tensor.editable))?;
         Self::of(session, place, base)
     }
 
     fn of(session: Session, place: &Place, base: &BaseModel) -> Result<Self, Error> {
-        let name = |name: &str| {
-            let clause =
-                || format!("tensor `{}`: a name with a zero byte cannot be a graph input", name.escape_debug());
-            CString::new(name).map_err(|_| Error::new(ErrorKind::Unsupported, clause()))
-        };
         let editable = base.tensors().iter().filter(|tensor| tensor.editable);
-        let names = editable.map(|tensor| name(&tensor.name)).collect::<Result<_, _>>()?;
+        let names = editable.map(|tensor| c_name(&tensor.name)).collect::<Result<_, _>>()?;
         Ok(Self { runner: Arc::new(place.runner(session, base)), names })
     }
+}
 
-    pub(super) fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
+impl Prepares for Inputs {
+    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
         let reader = weights.reader();
         let editable = weights.base().tensors().iter().filter(|tensor| tensor.editable);
         let values = editable.map(|tensor| runner::tensor_over(&reader, tensor)).collect::<Result<_, _>>()?;
@@ -95,14 +93,23 @@ impl Inference for Bound {
     }
 }
 
-/// Every editable tensor must be an input: an edit of any other would not be seen.
-fn check_inputs(session: &Session, base: &BaseModel) -> Result<(), Error> {
+/// The name of an input, for C.
+pub(super) fn c_name(tensor: &str) -> Result<CString, Error> {
+    let clause = || format!("tensor `{}`: a name with a zero byte cannot be a graph input", tensor.escape_debug());
+    CString::new(tensor).map_err(|_| Error::new(ErrorKind::Unsupported, clause()))
+}
+
+/// Each of the tensors must be an input: an edit of any other would not be seen.
+pub(super) fn check_inputs<'a>(
+    session: &Session,
+    mut tensors: impl Iterator<Item = &'a BaseTensor>,
+) -> Result<(), Error> {
     let initializers = session.overridable_initializers();
     let is_input = |name: &str| {
         initializers.iter().any(|input| input.name() == name)
             || session.inputs().iter().any(|input| input.name() == name)
     };
-    match base.tensors().iter().find(|tensor| tensor.editable && !is_input(&tensor.name)) {
+    match tensors.find(|tensor| !is_input(&tensor.name)) {
         None => Ok(()),
         Some(tensor) => Err(Error::new(
             ErrorKind::Mismatch,

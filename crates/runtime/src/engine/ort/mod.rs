@@ -8,6 +8,8 @@
 mod graph;
 mod inputs;
 mod library;
+mod onnx;
+mod packed;
 mod provider;
 mod rebuild;
 mod runner;
@@ -23,9 +25,10 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use self::inputs::Inputs;
+use self::packed::Packed;
 use self::rebuild::Rebuild;
 use self::runner::Runner;
-use super::capability::{self, Capability, Depth};
+use super::capability::{self, Capability, Depth, Prepares};
 use super::report::{ProviderCheck, TierCheck};
 use super::{Engine, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderName, Tier};
 use crate::base_model::BaseModel;
@@ -34,14 +37,8 @@ use crate::weights::Weights;
 
 /// ONNX Runtime, opened for a base.
 pub(super) struct OrtEngine {
-    way: Way,
+    way: Box<dyn Prepares>,
     report: EngineReport,
-}
-
-/// How weights reach the library.
-enum Way {
-    Inputs(Inputs),
-    Rebuild(Rebuild),
 }
 
 impl OrtEngine {
@@ -59,11 +56,10 @@ impl OrtEngine {
                 fallbacks.push(Fallback { tried: provider.to_string(), reason });
                 continue;
             }
-            let wanted = settings.tier.as_ref().map_or(provider.name.tiers(), std::slice::from_ref);
-            for &tier in wanted {
+            for tier in tiers(settings, provider) {
                 match Self::open_checked(&library, provider, tier, settings, base) {
                     Ok((way, capability)) => {
-                        let reason = reason(settings, provider, capability.as_ref());
+                        let reason = reason(settings, provider, tier, capability.as_ref());
                         let report = library.report(settings, provider, tier, reason, fallbacks);
                         return Ok(Self { way, report });
                     }
@@ -85,45 +81,32 @@ impl OrtEngine {
         tier: Tier,
         settings: &OrtSettings,
         base: &BaseModel,
-    ) -> Result<(Way, Option<Capability>), Error> {
-        let way = Way::open(library, provider, tier, settings.threads, base)?;
+    ) -> Result<(Box<dyn Prepares>, Option<Capability>), Error> {
+        let way = open(library, provider, tier, settings, base)?;
         if provider.name == ProviderName::Cpu && tier == Tier::Inputs {
             return Ok((way, None));
         }
-        let capability = capability::check(&way, base, Depth::OneOfEachShape)?;
+        let capability = capability::check(&*way, base, Depth::OneOfEachShape)?;
         capability.verdict()?;
         Ok((way, Some(capability)))
     }
 }
 
-impl Way {
-    fn open(
-        library: &Library,
-        provider: &Provider,
-        tier: Tier,
-        threads: usize,
-        base: &BaseModel,
-    ) -> Result<Self, Error> {
-        let place = Place { library: library.clone(), provider: provider.clone(), threads };
-        Ok(match tier {
-            Tier::Inputs => Self::Inputs(Inputs::open(&place, base)?),
-            Tier::BareInputs => Self::Inputs(Inputs::open_bare(&place, base)?),
-            Tier::Rebuild => Self::Rebuild(Rebuild::open(place, base)?),
-        })
-    }
-}
-
-impl capability::Prepares for Way {
-    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
-        match self {
-            Self::Inputs(inputs) => inputs.over(weights),
-            Self::Rebuild(rebuild) => rebuild.over(weights),
-        }
-    }
-
-    fn prepares_slowly(&self) -> bool {
-        matches!(self, Self::Rebuild(_))
-    }
+/// The library, ready to be given weights in this way.
+fn open(
+    library: &Library,
+    provider: &Provider,
+    tier: Tier,
+    settings: &OrtSettings,
+    base: &BaseModel,
+) -> Result<Box<dyn Prepares>, Error> {
+    let place = Place { library: library.clone(), provider: provider.clone(), threads: settings.threads };
+    Ok(match tier {
+        Tier::Inputs => Box::new(Inputs::open(&place, base)?),
+        Tier::BareInputs => Box::new(Inputs::open_bare(&place, base)?),
+        Tier::Rebuild => Box::new(Rebuild::open(place, base)?),
+        Tier::Packed => Box::new(Packed::open(place, base, settings.packed_folder.as_deref())?),
+    })
 }
 
 impl Engine for OrtEngine {
@@ -149,11 +132,11 @@ impl Engine for OrtEngine {
     }
 
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
-        capability::Prepares::over(&self.way, weights)
+        self.way.over(weights)
     }
 
     fn copies_weights(&self) -> bool {
-        matches!(self.way, Way::Rebuild(_))
+        self.way.copies_weights()
     }
 }
 
@@ -176,18 +159,19 @@ pub(super) fn check_providers(
     } else {
         providers
     };
-    let expected = Way::open(&library, &Provider::CPU, Tier::Inputs, settings.threads, base)
-        .and_then(|way| capability::check(&way, base, Depth::OneOfEachShape))?
+    let expected = open(&library, &Provider::CPU, Tier::Inputs, settings, base)
+        .and_then(|way| capability::check(&*way, base, Depth::OneOfEachShape))?
         .features;
     let check = |provider: &Provider| {
         let in_library = provider::is_in_library(provider.name);
-        let tiers: &[Tier] = if in_library { &Tier::ALL } else { &[] };
-        let tiers: Vec<_> =
-            tiers.iter().map(|&tier| check_tier(&library, provider, tier, settings, base, &expected)).collect();
+        let can_pack = *provider == Provider::CPU && settings.packed_folder.is_some();
+        let tried = Tier::ALL.into_iter().filter(|&tier| in_library && (can_pack || tier != Tier::Packed));
+        let checked: Vec<_> =
+            tried.map(|tier| check_tier(&library, provider, tier, settings, base, &expected)).collect();
         // What a session would take: of the tiers in its order, the first that works.
-        let works = |tier: &&Tier| tiers.iter().any(|check| check.tier == **tier && check.problem.is_none());
-        let used = settings.tier.as_ref().map_or(provider.name.tiers(), std::slice::from_ref).iter().find(works);
-        let whole_graph = used.map(|&tier| takes_the_whole_graph(&library, provider, tier, settings.threads, base));
+        let works = |tier: &Tier| checked.iter().any(|check| check.tier == *tier && check.problem.is_none());
+        let used = tiers(settings, provider).into_iter().find(works);
+        let whole_graph = used.map(|tier| takes_the_whole_graph(&library, provider, tier, settings.threads, base));
         let problem = match used {
             Some(_) => None,
             None if !in_library => {
@@ -195,7 +179,7 @@ pub(super) fn check_providers(
             }
             None => Some("none of its tiers passes".to_owned()),
         };
-        ProviderCheck { provider: provider.clone(), in_library, tiers, used: used.copied(), whole_graph, problem }
+        ProviderCheck { provider: provider.clone(), in_library, tiers: checked, used, whole_graph, problem }
     };
     Ok(providers.iter().map(check).collect())
 }
@@ -209,9 +193,9 @@ fn check_tier(
     expected: &[f32],
 ) -> TierCheck {
     let started = Instant::now();
-    let checked = Way::open(library, provider, tier, settings.threads, base).and_then(|way| {
+    let checked = open(library, provider, tier, settings, base).and_then(|way| {
         let open_ms = started.elapsed().as_secs_f64() * 1e3;
-        Ok((open_ms, capability::check(&way, base, Depth::EveryTensor)?))
+        Ok((open_ms, capability::check(&*way, base, Depth::EveryTensor)?))
     });
     match checked {
         Err(cause) => TierCheck::failed(tier, in_one_line(&cause)),
@@ -239,7 +223,7 @@ fn takes_the_whole_graph(library: &Library, provider: &Provider, tier: Tier, thr
     let graph = read_graph(base).and_then(|bytes| match tier {
         Tier::Inputs => Ok(bytes),
         Tier::BareInputs => graph::bare_inputs(&bytes, base),
-        Tier::Rebuild => graph::constants(&bytes, base),
+        Tier::Rebuild | Tier::Packed => graph::constants(&bytes, base),
     });
     let Ok(graph) = graph else { return false };
     let builder = place.builder().and_then(|builder| Ok(builder.with_disable_cpu_fallback()?));
@@ -260,13 +244,22 @@ fn in_tier(provider: &Provider, tier: Tier) -> String {
     format!("{provider} ({})", tier.as_str())
 }
 
-fn reason(settings: &OrtSettings, provider: &Provider, capability: Option<&Capability>) -> String {
+/// The tiers to try, in order. The packed one is a wish that may not come true.
+fn tiers(settings: &OrtSettings, provider: &Provider) -> Vec<Tier> {
+    match settings.tier {
+        Some(Tier::Packed) => [&[Tier::Packed], provider.name.tiers()].concat(),
+        Some(tier) => vec![tier],
+        None => provider.name.tiers().to_vec(),
+    }
+}
+
+fn reason(settings: &OrtSettings, provider: &Provider, tier: Tier, capability: Option<&Capability>) -> String {
     let asked = match settings.providers.iter().position(|wanted| wanted == provider) {
         Some(0) => "the first choice",
         Some(_) => "the first of those asked for that works",
         None => "none of those asked for works",
     };
-    let tier = if settings.tier.is_some() { "the tier asked for" } else { "the provider's first tier that works" };
+    let tier = if settings.tier == Some(tier) { "the tier asked for" } else { "the provider's first tier that works" };
     match capability {
         None => format!("{asked}; a graph input takes precedence over its default by ONNX Runtime's contract"),
         Some(capability) => {
@@ -296,6 +289,7 @@ fn read_graph(base: &BaseModel) -> Result<Vec<u8>, Error> {
 }
 
 /// Where sessions are made, and with which settings.
+#[derive(Clone)]
 struct Place {
     library: Library,
     provider: Provider,

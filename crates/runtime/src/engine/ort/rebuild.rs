@@ -12,6 +12,7 @@ use super::runner::{self, Runner};
 use super::{Place, graph};
 use crate::base_model::BaseModel;
 use crate::engine::Inference;
+use crate::engine::capability::Prepares;
 use crate::error::Error;
 use crate::weights::Weights;
 
@@ -32,8 +33,10 @@ impl Rebuild {
         let graph = graph::constants(&super::read_graph(base)?, base)?;
         Ok(Self { place, graph })
     }
+}
 
-    pub(super) fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
+impl Prepares for Rebuild {
+    fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
         let base = weights.base();
         let session: Session = self
             .place
@@ -41,6 +44,14 @@ impl Rebuild {
             .and_then(|builder| runner::commit_from_memory(builder, &self.graph, weights.bytes()))
             .map_err(|cause| self.place.refuses(base, cause))?;
         Ok(Box::new(Rebuilt { runner: self.place.runner(session, base) }))
+    }
+
+    fn copies_weights(&self) -> bool {
+        true
+    }
+
+    fn prepares_slowly(&self) -> bool {
+        true
     }
 }
 
