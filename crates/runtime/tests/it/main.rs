@@ -10,6 +10,8 @@ mod memory;
 mod memory_disk;
 #[cfg(feature = "ort")]
 mod openvino;
+#[cfg(all(feature = "ort", target_os = "linux"))]
+mod packed;
 mod power_cut;
 mod proofs;
 mod refusals;
