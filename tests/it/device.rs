@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::places::handwriting;
+use crate::places::{handwriting, has_onnxruntime};
 use crate::programs::{Told, running, taskvec_device, told};
 use crate::small_pack::{contents, diff, small_pack};
 
@@ -190,6 +190,31 @@ fn listed_whole(store: &Path) -> Vec<String> {
     let listed = on_store(store, &["list"]).json(0);
     let names = listed.as_array().expect("a list").iter();
     names.filter_map(|pack| pack["name"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn packed_weights_are_kept_in_the_store_and_nothing_needs_them() {
+    if !has_onnxruntime() || !cfg!(target_os = "linux") {
+        return;
+    }
+    let store = tempfile::tempdir().unwrap();
+    let run = |command: &str, subject: &[&str]| {
+        let mut device = taskvec_device(store.path());
+        device.args([command, "--json", "--allow-unsigned", "--engine", "ort", "--tier", "packed", "--base"]);
+        told(device.arg(handwriting()).args(subject)).json(0)
+    };
+    let korean = handwriting().join("skills/korean.tvp");
+    run("attach", &[korean.to_str().expect("a path in UTF-8")]);
+    let packed = store.path().join("packed");
+    assert!(packed.is_dir());
+    on_store(store.path(), &["gc"]).ended_with(0);
+    let in_force = run("info", &[]);
+    assert_eq!(in_force["engine_report"]["tier"], "packed");
+    fs::remove_dir_all(&packed).unwrap();
+    let doctor = run("doctor", &[]);
+    assert_eq!(doctor["providers"][0]["used"], "packed");
+    assert!(packed.is_dir(), "made again");
+    assert_eq!(run("info", &[])["composition"], in_force["composition"]);
 }
 
 #[test]

@@ -94,7 +94,8 @@ pub(crate) struct OnBase {
     /// the first that proves itself here is used, the CPU's at last
     #[arg(long, value_name = "NAME[:DEVICE]", value_delimiter = ',')]
     pub(crate) provider: Vec<Provider>,
-    /// The only way in which weights may reach ONNX Runtime (default: the provider's first that works here)
+    /// The only way in which weights may reach ONNX Runtime (default: the provider's first that works here); `packed` is a
+    /// wish, and the provider's own come after it
     #[arg(long, value_enum)]
     pub(crate) tier: Option<TierName>,
     /// Let packs into force that no pinned key has signed: whoever made them decides what the model answers
@@ -234,6 +235,8 @@ pub(crate) enum TierName {
     BareInputs,
     /// As constants of a session that is made for each composition
     Rebuild,
+    /// As constants that are packed once, kept in the store (up to twice the base's size), and changed in their packed form
+    Packed,
 }
 
 /// `FILE` or `FILE@ALPHA`.

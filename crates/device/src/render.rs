@@ -19,6 +19,11 @@ pub(crate) fn result<T: Serialize>(json: bool, value: &T, human: impl FnOnce(&T)
     Ok(())
 }
 
+/// Prints what takes its time.
+pub(crate) fn note(line: &str) {
+    eprintln!("{line}");
+}
+
 /// Prints what somebody should look at, though the command goes on.
 pub(crate) fn warning(warning: &str) {
     eprintln!("warning: {warning}");

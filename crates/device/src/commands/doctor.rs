@@ -32,7 +32,7 @@ pub(crate) fn run(store: &Path, typed: &Doctor, json: bool) -> anyhow::Result<Ou
             Ok(session) => {
                 checks.push(engine_check(on, &session));
                 checks.push(boot_check(store.rehearse(&session).map_err(Into::into)));
-                providers = check_providers(on, session.base(), &mut checks);
+                providers = check_providers(on, store.folder(), session.base(), &mut checks);
             }
             Err(error) => checks.push(Check::new("engine", Status::Failed, render::one_line(&error))),
         }
@@ -77,16 +77,16 @@ fn engine_check(on: &OnBase, session: &Session) -> Check {
     let report = session.engine_report();
     let tried = report.fallbacks.iter().map(|Fallback { tried, reason }| format!("; not {tried}: {reason}"));
     let reason = format!("{} ({}){}", session.engine(), report.reason, tried.collect::<String>());
-    let preferred = on.provider.is_empty() || report.fallbacks.is_empty();
+    let preferred = (on.provider.is_empty() && on.tier.is_none()) || report.fallbacks.is_empty();
     Check::new("engine", if preferred { Status::Ok } else { Status::Warning }, reason)
 }
 
 /// What the execution providers asked for can do with this base, all of the library's if none was; and a line for each.
-fn check_providers(on: &OnBase, base: &BaseModel, checks: &mut Vec<Check>) -> Vec<ProviderCheck> {
+fn check_providers(on: &OnBase, store: &Path, base: &BaseModel, checks: &mut Vec<Check>) -> Vec<ProviderCheck> {
     if on.engine == EngineName::Burn {
         return Vec::new();
     }
-    match taskvec_runtime::check_providers(&super::ort_settings(on), base, &on.provider) {
+    match taskvec_runtime::check_providers(&super::ort_settings(on, store), base, &on.provider) {
         Ok(providers) => {
             checks.extend(providers.iter().map(provider_check));
             providers

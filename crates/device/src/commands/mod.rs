@@ -22,6 +22,9 @@ use taskvec_runtime::{BaseModel, Boot, EngineChoice, Fallback, OrtSettings, Sess
 use crate::args::{Arguments, Command, EngineName, OnBase, TierName};
 use crate::render;
 
+/// Folder in the store for weights that ONNX Runtime has packed: of the base, not of any pack, so that it may be deleted.
+const PACKED: &str = "packed";
+
 /// How a command ended that did not end with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -55,7 +58,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
 
 /// A session on the base with nothing in force, which trusts whom the device in this folder trusts.
 fn open(typed: &OnBase, store: &Path) -> anyhow::Result<Session> {
-    let settings = ort_settings(typed);
+    if typed.tier == Some(TierName::Packed) && !store.join(PACKED).is_dir() {
+        render::note(
+            "packing the base's weights for this library and processor: once, up to a minute for a large base",
+        );
+    }
+    let settings = ort_settings(typed, store);
     let choice = match typed.engine {
         EngineName::Auto => EngineChoice::Auto(settings),
         EngineName::Ort => EngineChoice::Ort(settings),
@@ -63,7 +71,7 @@ fn open(typed: &OnBase, store: &Path) -> anyhow::Result<Session> {
     };
     let trust = trust_of(&Store::open(store)?, typed.allow_unsigned)?;
     let session = Session::open(&BaseModel::open(&typed.base)?, &choice)?.trusting(trust);
-    if !typed.provider.is_empty() {
+    if !typed.provider.is_empty() || typed.tier == Some(TierName::Packed) {
         for Fallback { tried, reason } in session.engine_report().fallbacks {
             render::warning(&format!("{tried} is not used: {reason}"));
         }
@@ -77,7 +85,7 @@ fn trust_of(store: &Store, allow_unsigned: bool) -> Result<Trust, taskvec_runtim
     Ok(if allow_unsigned { trust.and_unsigned_too() } else { trust })
 }
 
-fn ort_settings(typed: &OnBase) -> OrtSettings {
+fn ort_settings(typed: &OnBase, store: &Path) -> OrtSettings {
     let mut settings = OrtSettings {
         library: typed.onnxruntime.clone(),
         python_environments: vec!["target/python".into()],
@@ -85,7 +93,9 @@ fn ort_settings(typed: &OnBase) -> OrtSettings {
             TierName::Inputs => Tier::Inputs,
             TierName::BareInputs => Tier::BareInputs,
             TierName::Rebuild => Tier::Rebuild,
+            TierName::Packed => Tier::Packed,
         }),
+        packed_folder: (typed.tier == Some(TierName::Packed)).then(|| store.join(PACKED)),
         ..OrtSettings::default()
     };
     if !typed.provider.is_empty() {

@@ -88,8 +88,7 @@ fn learn<'a>(
                 Some(Learned { layout: Layout::learn(&words, first, rows, columns)?, words: words.len(), columns })
             })
             .collect();
-        let mut packs = learned.iter().map(Option::is_some);
-        if packs.by_ref().all(|packs| packs) {
+        if learned.iter().all(Option::is_some) {
             return Ok((matrices, learned.into_iter().flatten().collect()));
         }
         let mut packs = learned.iter().map(Option::is_some);

@@ -49,10 +49,10 @@ pub(super) fn packed_tensors(model: &[u8]) -> Option<BTreeMap<&str, Saved>> {
                 }
             } else if let Some(tensor) = field.payload_of(GRAPH_INITIALIZER) {
                 let mut forms = entries(tensor)?.filter(|(key, _)| key.starts_with(PACKED));
-                if let (Some((_, form)), None) = (forms.next(), forms.next()) {
-                    if let [(offset, length, _)] = places(form)?[..] {
-                        tensors.insert(string(tensor, TENSOR_NAME)??, (offset, length));
-                    }
+                if let (Some((_, form)), None) = (forms.next(), forms.next())
+                    && let [(offset, length, _)] = places(form)?[..]
+                {
+                    tensors.insert(string(tensor, TENSOR_NAME)??, (offset, length));
                 }
             }
         }
