@@ -142,7 +142,7 @@ mod tests {
         *twice.iter_mut().find(|number| **number == 0).unwrap() = 5;
         assert!(Layout::learn(&twice, 5, 40, 300).is_none());
         // A permutation without any order in it.
-        let shuffled: Vec<usize> = (0..64 * 64).map(|element| element * 1201 % (64 * 64) ^ 5).collect();
+        let shuffled: Vec<usize> = (0..64 * 64).map(|element| (element * 1201 % (64 * 64)) ^ 5).collect();
         assert!(Layout::learn(&packed(&shuffled, 64 * 64, 1), 1, 64, 64).is_none());
     }
 }
