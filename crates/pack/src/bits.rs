@@ -80,6 +80,12 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     pub(crate) fn rice(&mut self, k: u32) -> Option<u64> {
         self.refill();
+        self.rice_at_hand(k)
+    }
+
+    /// As [`BitReader::rice`], quick where the whole code is at hand, and right wherever it is.
+    #[inline(always)]
+    pub(crate) fn rice_at_hand(&mut self, k: u32) -> Option<u64> {
         let zeros = self.window.trailing_zeros();
         let used = zeros.wrapping_add(1).wrapping_add(k);
         if used > self.count {
@@ -206,17 +212,23 @@ mod tests {
                 writer.put_rice(*number, *k);
             }
             let bytes = writer.finish();
-            let mut reader = BitReader::new(&bytes);
+            let (mut reader, mut seldom) = (BitReader::new(&bytes), BitReader::new(&bytes));
             for (number, k) in &numbers {
                 prop_assert_eq!(reader.rice(*k), Some(*number));
+                prop_assert_eq!(seldom.rice_at_hand(*k), Some(*number));
             }
             prop_assert_eq!(reader.finish(), Ok(()));
+            prop_assert_eq!(seldom.finish(), Ok(()));
         }
 
         #[test]
         fn foreign_bytes_end_and_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), k in 0_u32..=31) {
             let mut reader = BitReader::new(&bytes);
-            while reader.rice(k).is_some() {}
+            let mut seldom = BitReader::new(&bytes);
+            while let Some(number) = reader.rice(k) {
+                prop_assert_eq!(seldom.rice_at_hand(k), Some(number));
+            }
+            prop_assert_eq!(seldom.rice_at_hand(k), None);
             prop_assert!(reader.available() < 57);
         }
     }

@@ -9,6 +9,10 @@ use crate::layout::{BLOCK_ENTRIES, RICE_PARAMETER_BITS};
 use crate::stream::Stream;
 use crate::width::{low_u32, narrow, wide};
 
+/// Codes that are read between two refills: a refill is the longest step from one code to the next, and at the usual
+/// parameters so many codes lie in the 56 bits that it brings. Longer ones bring their own.
+const CODES_PER_REFILL: u64 = 6;
+
 /// Strictly ascending indices below `end`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RiceGaps<'a> {
@@ -36,14 +40,20 @@ impl<'a> RiceGaps<'a> {
                 return (folded, Err(ErrorKind::Truncated));
             }
             let (k, end) = (self.k, self.end);
-            for _ in 0..self.left_in_block {
-                let Some(gap) = self.bits.rice(k) else { return (folded, Err(ErrorKind::Truncated)) };
-                let index = self.next.saturating_add(gap);
-                if index >= end {
-                    return (folded, Err(ErrorKind::Index));
+            let mut left = self.left_in_block;
+            while left > 0 {
+                let group = left.min(CODES_PER_REFILL);
+                self.bits.refill();
+                for _ in 0..group {
+                    let Some(gap) = self.bits.rice_at_hand(k) else { return (folded, Err(ErrorKind::Truncated)) };
+                    let index = self.next.saturating_add(gap);
+                    if index >= end {
+                        return (folded, Err(ErrorKind::Index));
+                    }
+                    self.next = index.wrapping_add(1);
+                    folded = f(folded, narrow(index));
                 }
-                self.next = index.wrapping_add(1);
-                folded = f(folded, narrow(index));
+                left = left.wrapping_sub(group);
             }
             self.left = self.left.saturating_sub(self.left_in_block);
             self.left_in_block = 0;

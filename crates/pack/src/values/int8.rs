@@ -78,7 +78,10 @@ pub(crate) fn check(stream: Stream<'_>) -> Result<(), Error> {
         if !(values.scale >= 0.0 && (values.scale * 127.0).is_finite()) {
             return Err(stream.number_error(position));
         }
-        if let Some(code) = values.codes.iter().position(|code| i8::from_le_bytes([*code]) == i8::MIN) {
+        // All of a block at once first: a loop that may end early looks at one code at a time.
+        let is_min = |code: &u8| i8::from_le_bytes([*code]) == i8::MIN;
+        if values.codes.iter().fold(false, |found, code| found | is_min(code)) {
+            let code = values.codes.iter().position(is_min).unwrap_or_default();
             return Err(stream.number_error(position.saturating_add(SCALE_BYTES).saturating_add(code)));
         }
     }
