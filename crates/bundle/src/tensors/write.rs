@@ -1,4 +1,9 @@
 //! Writing a safetensors file: the same tensors give the same bytes, whatever order they come in.
+//!
+//! Each tensor starts at a multiple of the largest power of two that its size is a multiple of, up to a page of memory.
+//! So a matrix of whole pages starts on a page, and 4 KiB of it in a mask are one page of a mapping and not two halves.
+//! Nothing is padded but the header, since tensors follow from the largest of these powers down. A reader must not count
+//! on it: files of others are in any order, and so are earlier ones of ours.
 
 use std::io::{self, Write};
 
@@ -8,8 +13,10 @@ use super::header::METADATA;
 use super::{LENGTH_BYTES, StoredDtype};
 use crate::error::{Error, ErrorKind};
 
-/// The first tensor starts at a multiple of this: a cache line, and the widest vector registers.
-const DATA_ALIGNMENT_BYTES: u64 = 64;
+/// The first tensor starts at a multiple of this at least: a cache line, and the widest vector registers.
+const ALIGNMENT_BYTES_MIN: u64 = 64;
+/// And of this at most: a page of x86-64 and of most ARM systems, and the granule that masks are trained in.
+const ALIGNMENT_BYTES_MAX: u64 = 4096;
 
 /// A tensor to be written.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +31,8 @@ pub struct NamedTensor<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Writes `tensors` as a safetensors file: the widest elements first, then by name, so that every tensor is aligned.
+/// Writes `tensors` as a safetensors file: those first whose sizes are multiples of the largest power of two, then by name,
+/// so that every tensor is aligned, and to whole pages of 4 KiB if it consists of them.
 ///
 /// # Errors
 ///
@@ -34,9 +42,15 @@ pub fn write(out: &mut dyn Write, tensors: &[NamedTensor<'_>]) -> Result<(), Err
     let mut sorted: Vec<&NamedTensor<'_>> = tensors.iter().collect();
     sorted.sort_by_key(|tensor| tensor.name);
     check(&sorted)?;
-    sorted.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.alignment_bytes()));
+    sorted.sort_by_key(|tensor| std::cmp::Reverse(alignment_bytes(tensor)));
     write_sorted(out, &sorted)
         .map_err(|cause| Error::new(ErrorKind::Io, "safetensors file", "could not be written").with_source(cause))
+}
+
+/// The largest power of two that the size of the tensor is a multiple of, up to a page. Sizes are multiples of their
+/// elements' sizes, so this is too.
+fn alignment_bytes(tensor: &NamedTensor<'_>) -> u64 {
+    1 << tensor.bytes.len().trailing_zeros().min(ALIGNMENT_BYTES_MAX.ilog2())
 }
 
 fn check(by_name: &[&NamedTensor<'_>]) -> Result<(), Error> {
@@ -75,7 +89,8 @@ fn write_sorted(out: &mut dyn Write, tensors: &[&NamedTensor<'_>]) -> io::Result
     }
     let mut header = Value::Object(header).to_string().into_bytes();
     // The format allows spaces after the JSON.
-    let data_offset = (LENGTH_BYTES + header.len() as u64).next_multiple_of(DATA_ALIGNMENT_BYTES);
+    let alignment_bytes = tensors.first().map_or(0, |first| alignment_bytes(first)).max(ALIGNMENT_BYTES_MIN);
+    let data_offset = (LENGTH_BYTES + header.len() as u64).next_multiple_of(alignment_bytes);
     header.resize((data_offset - LENGTH_BYTES) as usize, b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
@@ -119,6 +134,40 @@ mod tests {
         let file = TensorFile::parse(&one).unwrap();
         assert_eq!(file.data_offset() % 64, 0);
         assert!(file.tensors().iter().all(|tensor| tensor.is_aligned()));
+    }
+
+    #[test]
+    fn tensors_of_whole_pages_start_on_pages() {
+        struct Case {
+            name: &'static str,
+            dtype: StoredDtype,
+            shape: &'static [u64],
+            starts_at: usize,
+        }
+        const fn case(name: &'static str, dtype: StoredDtype, shape: &'static [u64], starts_at: usize) -> Case {
+            Case { name, dtype, shape, starts_at }
+        }
+        let cases = [
+            case("a.bias", StoredDtype::F32, &[3], 20_480 + 512 + 40),
+            case("b.weight", StoredDtype::F32, &[32, 32], 4096),
+            case("c.bias", StoredDtype::F64, &[5], 20_480 + 512),
+            case("d.weight", StoredDtype::Bf16, &[96, 64], 8192),
+            case("e.scale", StoredDtype::U8, &[512], 20_480),
+            case("f.none", StoredDtype::F32, &[0], 20_480),
+        ];
+        let pages = [7; 12_288];
+        let tensors = cases.each_ref().map(|&Case { name, dtype, shape, .. }| {
+            let size_bits = dtype.size_bits() * shape.iter().product::<u64>();
+            NamedTensor { name, dtype, shape, bytes: &pages[..size_bits as usize / 8] }
+        });
+        let mut file = Vec::new();
+        write(&mut file, &tensors).unwrap();
+        assert_eq!(safetensors::SafeTensors::deserialize(&file).unwrap().len(), cases.len());
+        let read = TensorFile::parse(&file).unwrap();
+        for case in cases {
+            let tensor = read.tensor(case.name).unwrap();
+            assert_eq!((tensor.range().start, tensor.is_aligned()), (case.starts_at, true), "{}", case.name);
+        }
     }
 
     #[test]

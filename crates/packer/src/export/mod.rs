@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `model.safetensors` | every tensor under its own name, `[out, in]`, data at multiples of 64 bytes; heads as `heads.*` |
+//! | `model.safetensors` | every tensor under its own name, `[out, in]`, matrices on whole pages where they fill them; heads as `heads.*` |
 //! | `graph.onnx` | the network without weights: initializers point into `model.safetensors` (see `graph.rs`) |
 //! | `base.json` | what [`taskvec_bundle::Base`] reads, written last: a folder without it is no bundle |
 

@@ -12,10 +12,10 @@ use taskvec_runtime::Session;
 use crate::made::{Kind, Made, Numbers, Plan, add_random, bundle, composed, session, skill};
 
 const PAGE_KIB: usize = 4;
-/// 16 MiB: many pages, and a second tensor that starts in the middle of one.
+/// 16 MB: many pages, and a second tensor that starts in the middle of one.
 const LARGE: &[Plan] = &[
     Plan { name: "a.weight", dtype: StoredDtype::F32, shape: &[1000, 2101], editable: true },
-    Plan { name: "b.weight", dtype: StoredDtype::F32, shape: &[2048, 1024], editable: true },
+    Plan { name: "b.weight", dtype: StoredDtype::F32, shape: &[2047, 1023], editable: true },
 ];
 
 /// KiB of private dirty memory of the mappings of `file`: the read-only ones, and the writable ones.
@@ -125,6 +125,28 @@ fn a_page_on_which_two_tensors_meet_counts_once() {
     let now = composed(&session);
     assert!(now[a.place.clone()] == made.base.bytes()[a.place.clone()]);
     assert!(now[b.place.clone()] == with_b && with_b != made.base.bytes()[b.place.clone()]);
+}
+
+#[test]
+fn a_block_of_a_page_is_one_page() {
+    const WHOLE_PAGES: &[Plan] = &[
+        Plan { name: "a.bias", dtype: StoredDtype::F32, shape: &[5], editable: true },
+        Plan { name: "b.weight", dtype: StoredDtype::F32, shape: &[300, 2048], editable: true },
+    ];
+    let made = bundle(WHOLE_PAGES, 38);
+    let tensor = made.base.tensor("b.weight").unwrap();
+    let mut numbers = Numbers(39);
+    let blocks = numbers.some_of(600, 100);
+    let indices: Vec<u64> = blocks.iter().flat_map(|block| 1024 * block..1024 * (block + 1)).collect();
+    let mut builder = Builder::new(made.base.fingerprint(), "blocks");
+    let kind = Kind::Deltas(ValueEncoding::Int8);
+    add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut numbers);
+    for threads in [1, 2] {
+        let session = session(&made.base).with_change_threads(threads);
+        assert_eq!(session.attach(&skill(&builder), 1.0).unwrap().touched_pages, blocks.len());
+        infer(&session);
+        assert_eq!(private_dirty_kib(&model(&made)), (0, blocks.len() * PAGE_KIB));
+    }
 }
 
 #[test]
