@@ -157,10 +157,10 @@ impl Session {
         Self { keeps_pages: true, ..self }
     }
 
-    /// The same session, which writes compositions on this many threads (0 is taken as 1) where it keeps pages. More make a
-    /// change shorter and the inferences beside it slower; they change no bit. By default one. (Without
-    /// [`Session::keeping_pages`] it stays at one: threads that take fresh pages of one mapping at once hinder each other,
-    /// and two were measured to take more than twice the time of one.)
+    /// The same session, which writes compositions on this many threads (0 is taken as 1). More make a change shorter and the
+    /// inferences beside it slower; they change no bit. By default one. (Where pages are fresh and this system cannot take
+    /// many of them at once, it stays at one: threads that take pages of one mapping one by one hinder each other, and two
+    /// were measured to take more than twice the time of one.)
     #[must_use]
     pub fn with_change_threads(self, threads: usize) -> Self {
         Self { change_threads: threads, ..self }
@@ -322,7 +322,7 @@ impl Session {
             return Ok(Prepared { view, work, proof: Proof::Base, weights_ms: ms(started.elapsed()), proof_ms: 0.0 });
         }
         let mut weights = spare.take().map_or_else(|| Weights::over(&self.base), Ok)?;
-        let work = weights.compose(&mut wanted, if self.keeps_pages { self.change_threads } else { 1 })?;
+        let work = weights.compose(&mut wanted, self.change_threads)?;
         let weights_ms = ms(started.elapsed());
         let started = Instant::now();
         let view = match self.check_size(&weights).and_then(|()| self.engine.over(&weights)) {

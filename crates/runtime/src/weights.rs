@@ -6,6 +6,8 @@
 //! pages and never computes. (A change does not happen here but in the session: it composes on a mapping that nobody
 //! uses, while another one serves.)
 //!
+//! Fresh pages are taken before they are written, neighbors at once, see [`PageTaker`]; only those that are written.
+//!
 //! The way back either drops the written pages, so that they are the file's again and their memory is the system's, or
 //! copies the base over them. The first is cheaper, the second keeps the pages for the next composition: taking a fresh
 //! page costs several times as much as writing to one.
@@ -23,7 +25,7 @@ use taskvec_pack::{Digest, Dtype, Entries, IndexEncoding, TensorEntry};
 use crate::base_model::{BaseModel, BaseTensor};
 use crate::composition::Skills;
 use crate::error::{Error, ErrorKind};
-use crate::map::{PrivateMap, WeightsReader};
+use crate::map::{PageTaker, PrivateMap, WeightsReader};
 use crate::pages::{PAGE_BYTES, Pages};
 
 /// Widest gap between touched pages that is given back with them: what Linux maps in at once around a page that is read
@@ -36,6 +38,8 @@ pub struct Weights {
     map: PrivateMap,
     /// The pages written since they were last the base's, for each tensor of the base.
     pages: Vec<Pages>,
+    /// Whether no page is our own yet, so that each has to be taken before it is written.
+    fresh: bool,
 }
 
 /// What composing did.
@@ -57,7 +61,7 @@ impl Weights {
     pub(crate) fn over(base: &BaseModel) -> Result<Self, Error> {
         let mut pages = Vec::new();
         pages.resize_with(base.tensors().len(), Pages::default);
-        Ok(Self { base: base.clone(), map: base.map_privately()?, pages })
+        Ok(Self { base: base.clone(), map: base.map_privately()?, pages, fresh: true })
     }
 
     /// The base underneath.
@@ -150,8 +154,10 @@ impl Weights {
         let layers = layers(skills);
         let entries = layers.values().flatten().map(|layer| layer.entry.entry_count()).sum();
         let work = Work { tensors: layers.len(), entries };
-        let written = self.map.write().ok_or_else(still_read)?;
-        let targets = targets(&self.base, written, &mut self.pages);
+        let (written, taker) = self.map.write_taking().ok_or_else(still_read)?;
+        let threads = if self.fresh && !taker.takes_many() { 1 } else { threads };
+        let taker = self.fresh.then_some(&taker);
+        let targets = targets(&self.base, written, &mut self.pages, taker);
         let to_do = Mutex::new(targets.filter_map(|(tensor, target)| Some((target, layers.get(&tensor)?))));
         let apply = || {
             let (mut running, mut felt) = (Vec::new(), BTreeSet::new());
@@ -184,6 +190,7 @@ impl Weights {
             // as it has to be.
             let dropped = !keep_pages && merged(pages.ranges(&tensor.place)).all(|range| self.map.discard(range));
             if !dropped {
+                self.fresh = false;
                 restore(self.map.write()?, self.base.bytes(), pages, &tensor.place);
             }
             pages.clear();
@@ -241,6 +248,8 @@ struct Target<'a> {
     /// The same bytes in the mapping.
     written: &'a mut [u8],
     pages: &'a mut Pages,
+    /// What takes the pages that will be written; none where they are our own already.
+    taker: Option<&'a PageTaker>,
 }
 
 /// The mapping, cut into the tensors that lie in it, each with its number. Tensors do not overlap: the reader of
@@ -249,6 +258,7 @@ fn targets<'a>(
     base: &'a BaseModel,
     written: &'a mut [u8],
     pages: &'a mut [Pages],
+    taker: Option<&'a PageTaker>,
 ) -> impl Iterator<Item = (usize, Target<'a>)> + Send {
     let mut pages: Vec<Option<&mut Pages>> = pages.iter_mut().map(Some).collect();
     let (mut rest, mut cut) = (written, 0);
@@ -258,13 +268,14 @@ fn targets<'a>(
         let (written, after) = from_cut.split_at_mut_checked(place.place.len())?;
         (rest, cut) = (after, place.place.end);
         let base = base.bytes().get(place.place.clone())?;
-        Some((tensor, Target { place, base, written, pages: pages[tensor].take()? }))
+        Some((tensor, Target { place, base, written, pages: pages[tensor].take()?, taker }))
     })
 }
 
 impl Target<'_> {
     /// Applies `layers` in order and says which of them were felt.
     fn apply(&mut self, layers: &[Layer<'_>], running: &mut Vec<f32>) -> Vec<Digest> {
+        layers.iter().for_each(|layer| self.take_pages(&layer.entry));
         match self.place.dtype {
             Dtype::F32 => self.apply_f32(layers),
             Dtype::F16 => self.apply_16::<F16>(layers, running),
@@ -272,6 +283,23 @@ impl Target<'_> {
             // No tensor of another dtype is editable.
             _ => Vec::new(),
         }
+    }
+
+    /// Takes the pages that applying `entry` writes to, neighbors at once.
+    fn take_pages(&self, entry: &TensorEntry<'_>) {
+        let Some(taker) = self.taker else { return };
+        let (origin, shift) = (self.place.place.start, self.place.dtype.size_bytes().ilog2());
+        let mut neighbors = 0..0;
+        entry.indices().for_each_run(|first, stop| {
+            let start = (origin + (first << shift)) / PAGE_BYTES;
+            let end = (origin + (stop << shift)).div_ceil(PAGE_BYTES);
+            if start > neighbors.end {
+                let before = std::mem::replace(&mut neighbors, start..end);
+                taker.take(before.start * PAGE_BYTES..before.end * PAGE_BYTES);
+            }
+            neighbors.end = end;
+        });
+        taker.take(neighbors.start * PAGE_BYTES..neighbors.end * PAGE_BYTES);
     }
 
     fn apply_f32(&mut self, layers: &[Layer<'_>]) -> Vec<Digest> {

@@ -138,10 +138,10 @@ impl<'a> Indices<'a> {
         }
     }
 
-    /// Calls `f` with runs of neighboring indices, ascending: the first, and the one after the last. Masks of single
-    /// elements give runs of one.
+    /// Calls `f` with runs of neighboring indices, ascending: the first, and the one after the last. A granule is a run, and
+    /// so is each single element: runs may touch.
     #[inline]
-    pub(crate) fn runs(self, mut f: impl FnMut(usize, usize)) {
+    pub fn for_each_run(self, mut f: impl FnMut(usize, usize)) {
         match self.0 {
             Decoder::Granules(decoder) => decoder.runs(f),
             Decoder::Dense(decoder) => {

@@ -204,7 +204,7 @@ impl<'a> Deltas<'a> {
     pub fn for_each_run(self, mut f: impl FnMut(usize, &[f32])) {
         let mut values = self.values;
         let mut decoded = [0.0_f32; RUN_ENTRIES_MAX];
-        self.indices.runs(|start, stop| {
+        self.indices.for_each_run(|start, stop| {
             let mut at = start;
             while at < stop {
                 let room = decoded.len().min(stop.saturating_sub(at));

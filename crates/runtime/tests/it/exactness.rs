@@ -63,6 +63,7 @@ proptest! {
             .map(|builder| skill(&builder))
             .collect();
         let long_lived = session(&made.base);
+        let keeping = session(&made.base).keeping_pages().with_change_threads(3);
         let mut expected: BTreeMap<usize, f32> = BTreeMap::new();
         for step in steps {
             let worked = match &step {
@@ -85,10 +86,13 @@ proptest! {
                     Step::Swap(all) => expected = all.into_iter().collect(),
                 }
             }
-            let fresh = session(&made.base).keeping_pages().with_change_threads(3);
-            fresh.swap(expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha))).unwrap();
+            let fresh = session(&made.base).with_change_threads(3);
+            for session in [&fresh, &keeping] {
+                session.swap(expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha))).unwrap();
+            }
             let bytes = composed(&long_lived);
             prop_assert!(bytes == composed(&fresh), "differs from a fresh composition");
+            prop_assert!(bytes == composed(&keeping), "differs from a composition on kept pages");
             prop_assert_eq!(long_lived.digest(), fresh.digest());
             let wanted = expected.iter().map(|(&pack, &alpha)| (skills[pack].clone(), alpha));
             let (trust, limits) = (Trust::unsigned_too(), CompositionLimits::default());
