@@ -24,7 +24,8 @@
 //! Principles:
 //!
 //! 1. `FORMAT.md` is normative; `layout` says its numbers.
-//! 2. Everything is checked once, by [`Pack::read`]; what comes after cannot fail.
+//! 2. Everything is checked once, by [`Pack::read`]; what comes after cannot fail. ([`Pack::read_again`] is for those who
+//!    know that these bytes have passed.)
 //! 3. Nothing is allocated to read, and nothing is believed that the file's length does not bear out.
 //! 4. The same pack is written as the same bytes, whatever the order in which its parts came.
 #![doc = ""]

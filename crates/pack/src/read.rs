@@ -38,10 +38,28 @@ impl<'a> Pack<'a> {
     ///
     /// The first check that fails: `Damaged`, `Unsupported` or `Limit` (see [`Error::class`]).
     pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
-        let parts = Parts::read(bytes, limits)?;
+        Self::read_unless_known(bytes, limits, None)
+    }
+
+    /// Reads bytes that [`Pack::read`] has passed before and of which none has changed, as the caller knows: their digest
+    /// is taken at the caller's word, and the entries, which are nearly all of a pack, are not gone through. The rest is
+    /// checked as it was then.
+    ///
+    /// If a byte has changed all the same, a `Pack` no longer tells you that its entries are complete, its deltas finite and
+    /// its digest right. It still tells you that nothing panics and that every index lies in its tensor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pack::read`].
+    pub fn read_again(bytes: &'a [u8], limits: &Limits, digest: Digest) -> Result<Self, Error> {
+        Self::read_unless_known(bytes, limits, Some(digest))
+    }
+
+    fn read_unless_known(bytes: &'a [u8], limits: &Limits, known: Option<Digest>) -> Result<Self, Error> {
+        let parts = Parts::read(bytes, limits, known.is_some())?;
         let signatures = Signatures::read(parts.after, wide(parts.content.len()), limits)?;
         let manifest = Manifest::read(parts.manifest, limits)?;
-        let tensors = Tensors::read(parts.tensors, parts.entries, limits)?;
+        let tensors = Tensors::read(parts.tensors, parts.entries, limits, known.is_some())?;
         let head = parts.head.map(|section| Head::read(section, limits)).transpose()?;
         let preprocessing = parts.preprocessing.map(Preprocessing::read).transpose()?;
         let probes = parts
@@ -50,7 +68,7 @@ impl<'a> Pack<'a> {
             .transpose()?;
         Ok(Self {
             version: parts.version,
-            digest: Digest::of(parts.content),
+            digest: known.unwrap_or_else(|| Digest::of(parts.content)),
             content: parts.content,
             manifest,
             tensors,
@@ -61,7 +79,7 @@ impl<'a> Pack<'a> {
         })
     }
 
-    /// SHA-256 of the content: the identity of the skill. Computed once, by `read`.
+    /// SHA-256 of the content: the identity of the skill. Computed by `read`, once.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest

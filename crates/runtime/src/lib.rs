@@ -86,6 +86,6 @@ pub use store::{
     PassedOver, Removed, RolledBack, Store, SystemDisk,
 };
 pub use trust::{Trust, Verdict, read_public_key};
-pub use verified::Verified;
+pub use verified::{CheckedPack, Verified};
 pub use weights::Weights;
 pub use yardstick::CopyTimes;

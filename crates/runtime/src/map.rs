@@ -22,7 +22,7 @@ use std::slice;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions, MmapRaw};
-use taskvec_pack::{Limits, Pack};
+use taskvec_pack::{Digest, Limits, Pack};
 
 /// A file mapped read-only.
 pub(crate) struct ReadOnlyMap {
@@ -181,15 +181,18 @@ pub(crate) struct HeldPack {
 }
 
 impl HeldPack {
-    /// Reads and checks the pack in `bytes`.
-    pub(crate) fn read(bytes: PackBytes, limits: &Limits) -> Result<Self, taskvec_pack::Error> {
+    /// Reads the pack in `bytes` and checks it, but for what was checked if these very bytes are `known` to have a digest.
+    pub(crate) fn read(bytes: PackBytes, limits: &Limits, known: Option<Digest>) -> Result<Self, taskvec_pack::Error> {
         let all = bytes.bytes();
         // SAFETY: the bytes lie on the heap behind an `Arc`, or in a mapping; both stay where they are when `bytes`
         // moves into the value that is made here, and both live as long as it. Nothing writes to them: neither is ever
         // borrowed mutably. `pack` is private, has no `Drop`, and leaves `Self` only with the lifetime of a borrow of
         // it.
         let lasting: &'static [u8] = unsafe { slice::from_raw_parts(all.as_ptr(), all.len()) };
-        let pack = Pack::read(lasting, limits)?;
+        let pack = match known {
+            Some(digest) => Pack::read_again(lasting, limits, digest)?,
+            None => Pack::read(lasting, limits)?,
+        };
         Ok(Self { pack, _bytes: bytes })
     }
 

@@ -14,11 +14,12 @@ use taskvec_pack::{Digest, Limits, Pack};
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind, of_bundle, of_pack};
 use crate::map::{HeldPack, PackBytes, ReadOnlyMap};
+use crate::verified::{CheckedPack, FileStamp};
 
 /// A pack, opened on a device.
 ///
-/// Having a `Skill` tells you: its bytes are a pack whose every checksum, index and number has been checked. It does
-/// not tell you who made it, nor that it fits your base.
+/// Having a `Skill` tells you: its bytes are a pack whose every checksum, index and number has been checked, now or when
+/// this process opened the file before. It does not tell you who made it, nor that it fits your base.
 #[derive(Clone)]
 pub struct Skill {
     inside: Arc<Inside>,
@@ -31,6 +32,7 @@ struct Inside {
     name: String,
     head: Option<Arc<Head>>,
     preprocessing: Option<Preprocessing>,
+    checked: Option<CheckedPack>,
 }
 
 impl Skill {
@@ -41,6 +43,19 @@ impl Skill {
     /// # Errors
     /// `Io` when it cannot be opened; `Damaged`, `Unsupported` or `Limit` as the pack's reader says.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, Error> {
+        Self::open_unless_checked(path, limits, None)
+    }
+
+    /// As [`Skill::open`], but the entries and the digest, which are nearly all of the work, are not gone through if the file
+    /// is the very one that `before` was noted of; see [`CheckedPack`] for how that is known, and what it does not notice.
+    ///
+    /// # Errors
+    /// As [`Skill::open`].
+    pub fn open_unless_checked(
+        path: impl AsRef<Path>,
+        limits: &Limits,
+        before: Option<&CheckedPack>,
+    ) -> Result<Self, Error> {
         let path = path.as_ref();
         let attempt = || format!("open pack `{}`", path.display());
         let file = File::open(path).map_err(|cause| Error::io("open", path, cause))?;
@@ -53,8 +68,14 @@ impl Skill {
             return Err(too_large());
         }
         let length = usize::try_from(size_bytes).map_err(|_| too_large())?;
+        // Noted before the bytes are read: a write in between then shows the next time.
+        let stamp = FileStamp::of(&file).filter(FileStamp::is_settled);
+        let known = stamp.as_ref().and_then(|stamp| before?.digest_of(stamp));
         let map = ReadOnlyMap::of(&file, length).map_err(|cause| Error::io("map", path, cause))?;
-        Self::of(PackBytes::Mapped(map), size_bytes, limits).map_err(|cause| cause.while_doing(attempt()))
+        let inside = Inside::of(PackBytes::Mapped(map), size_bytes, limits, known);
+        let mut inside = inside.map_err(|cause| cause.while_doing(attempt()))?;
+        inside.checked = stamp.map(|stamp| CheckedPack::new(inside.digest, stamp));
+        Ok(Self { inside: Arc::new(inside) })
     }
 
     /// Checks a pack in memory.
@@ -64,16 +85,13 @@ impl Skill {
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, limits: &Limits) -> Result<Self, Error> {
         let bytes = bytes.into();
         let size_bytes = bytes.len() as u64;
-        Self::of(PackBytes::Owned(bytes), size_bytes, limits)
+        let inside = Inside::of(PackBytes::Owned(bytes), size_bytes, limits, None)?;
+        Ok(Self { inside: Arc::new(inside) })
     }
 
-    fn of(bytes: PackBytes, size_bytes: u64, limits: &Limits) -> Result<Self, Error> {
-        let held = HeldPack::read(bytes, limits).map_err(of_pack)?;
-        let pack = held.pack();
-        let (digest, name) = (pack.digest(), pack.manifest().name.to_owned());
-        let head = head_of(pack)?.map(Arc::new);
-        let preprocessing = preprocessing_of(pack)?;
-        Ok(Self { inside: Arc::new(Inside { held, size_bytes, digest, name, head, preprocessing }) })
+    /// A note by which this process knows the file again; none where that cannot be relied on, and for a pack in memory.
+    pub fn checked(&self) -> Option<&CheckedPack> {
+        self.inside.checked.as_ref()
     }
 
     /// Everything the pack says.
@@ -188,6 +206,17 @@ impl Skill {
             disagree("numbers of a probe's output", output, probes.output_len as usize)?;
         }
         Ok(())
+    }
+}
+
+impl Inside {
+    fn of(bytes: PackBytes, size_bytes: u64, limits: &Limits, known: Option<Digest>) -> Result<Self, Error> {
+        let held = HeldPack::read(bytes, limits, known).map_err(of_pack)?;
+        let pack = held.pack();
+        let (digest, name) = (pack.digest(), pack.manifest().name.to_owned());
+        let head = head_of(pack)?.map(Arc::new);
+        let preprocessing = preprocessing_of(pack)?;
+        Ok(Self { held, size_bytes, digest, name, head, preprocessing, checked: None })
     }
 }
 

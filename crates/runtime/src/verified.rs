@@ -1,4 +1,4 @@
-//! How a device knows a base model again that it has verified before.
+//! How a device knows a file again that it has gone through before: a base model, or a pack.
 //!
 //! Verifying a base digests every byte of it, which takes about as long as loading it into an inference library. Between
 //! two starts of a device the file does not change, and the file system says so: the change time of a file is set by the
@@ -6,6 +6,10 @@
 //! modification time and change time of the one that was verified is taken to be that one. What this does not notice:
 //! bytes that rot on the medium, a disk that is written to past the file system, a clock that was set back. Whoever
 //! wants those noticed opens the base without a note (`taskvec-device doctor` does).
+//!
+//! With packs it is the same, but for one thing: a note on a base can be kept on disk, one on a pack cannot. It carries the
+//! pack's digest, which is what signatures are over, so whoever could write one could vouch for any pack. It lives as long
+//! as the process that has seen the pack pass every check.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +34,26 @@ impl Verified {
     pub(crate) fn now(described: &Base, file: &File) -> Option<Self> {
         let file = FileStamp::of(file).filter(FileStamp::is_settled)?;
         Some(Self { described: Digest::of(described.to_json().as_bytes()).to_string(), file })
+    }
+}
+
+/// A note of this process that the file of a pack passed every check, what that file was, and its digest. See
+/// [`crate::Skill::open_unless_checked`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPack {
+    digest: Digest,
+    file: FileStamp,
+}
+
+impl CheckedPack {
+    /// A note on a pack that passed every check and has this digest; `file` is from before it was read.
+    pub(crate) fn new(digest: Digest, file: FileStamp) -> Self {
+        Self { digest, file }
+    }
+
+    /// The digest of the pack, if `file` is the one of this note.
+    pub(crate) fn digest_of(&self, file: &FileStamp) -> Option<Digest> {
+        (self.file == *file).then_some(self.digest)
     }
 }
 
@@ -67,7 +91,7 @@ impl FileStamp {
     }
 
     /// Whether the last change is so long ago that another one would be sure to show.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         /// Coarser than the clock of any file system in use (FAT has 2 seconds).
         const SETTLED: Duration = Duration::from_secs(3);
         let last = u64::try_from(self.changed.0.max(self.modified.0)).ok();

@@ -101,3 +101,48 @@ fn sealed_changes_are_refused_or_read_as_promised() {
         }
     }
 }
+
+#[test]
+fn bytes_that_are_read_again_give_the_same_pack() {
+    let limits = Limits::default();
+    for bytes in [unsigned(), signed()] {
+        let pack = Pack::read(&bytes, &limits).unwrap();
+        let again = Pack::read_again(&bytes, &limits, pack.digest()).unwrap();
+        assert_eq!(format!("{pack:?}"), format!("{again:?}"));
+    }
+}
+
+/// Entries that are read again are not looked at, and nobody knows what has happened to them in the meantime.
+#[test]
+#[cfg_attr(miri, ignore = "hours: thousands of whole packs")]
+fn changed_bytes_that_are_read_again_stay_in_their_tensors() {
+    let original = unsigned();
+    let limits = Limits::default();
+    let digest = Pack::read(&original, &limits).unwrap().digest();
+    let (mut refused, mut unnoticed) = (0, 0);
+    for byte in 0..original.len() {
+        for change in [1, 2, 4, 8, 16, 32, 64, 128, 0xff, 0x7f] {
+            let mut bytes = original.clone();
+            bytes[byte] ^= change;
+            let Ok(pack) = Pack::read_again(&bytes, &limits, digest) else {
+                refused += 1;
+                continue;
+            };
+            unnoticed += 1;
+            for tensor in pack.tensors() {
+                let is_inside = |index: usize| (index as u64) < tensor.element_count();
+                tensor.indices().for_each_run(|start, stop| assert!(start < stop && is_inside(stop - 1)));
+                match tensor.entries() {
+                    taskvec_pack::Entries::Deltas(deltas) => {
+                        deltas.for_each(|(index, _)| assert!(is_inside(index)));
+                        deltas.for_each_run(|first, run| assert!(is_inside(first + run.len() - 1)));
+                    }
+                    taskvec_pack::Entries::Distances(distances) => {
+                        distances.for_each(|(index, _)| assert!(is_inside(index)));
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && unnoticed > 0, "{refused} refused, {unnoticed} unnoticed");
+}

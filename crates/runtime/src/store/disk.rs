@@ -14,6 +14,7 @@ use taskvec_pack::Limits;
 
 use crate::error::{Error, ErrorKind};
 use crate::skill::Skill;
+use crate::verified::CheckedPack;
 
 /// A file system, as far as a store needs one. Used from several threads and by several processes at once.
 pub trait Disk: fmt::Debug + Send + Sync {
@@ -68,11 +69,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// What the system says.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
 
-    /// The pack at `path`, checked. A disk whose files can be mapped into memory does better than to read them.
+    /// The pack at `path`, checked, unless the file is known to be the one that `before` was noted of. A disk whose files
+    /// can be mapped into memory does better than to read them, and one that gives no notes is given none.
     ///
     /// # Errors
     /// `Io` when it cannot be read; `Damaged`, `Unsupported` or `Limit` as the pack's reader says.
-    fn open_pack(&self, path: &Path, limits: &Limits) -> Result<Skill, Error> {
+    fn open_pack(&self, path: &Path, limits: &Limits, _before: Option<&CheckedPack>) -> Result<Skill, Error> {
         let bytes = self.read(path, limits.max_file_bytes).map_err(|cause| refused("open", path, cause))?;
         Skill::from_bytes(bytes, limits).map_err(|cause| cause.while_doing(format!("open pack `{}`", path.display())))
     }
@@ -180,8 +182,8 @@ impl Disk for SystemDisk {
         }
     }
 
-    fn open_pack(&self, path: &Path, limits: &Limits) -> Result<Skill, Error> {
-        Skill::open(path, limits)
+    fn open_pack(&self, path: &Path, limits: &Limits, before: Option<&CheckedPack>) -> Result<Skill, Error> {
+        Skill::open_unless_checked(path, limits, before)
     }
 }
 

@@ -102,12 +102,12 @@ impl Store {
         Ok(Removed { digest: *digest, compositions_forgotten })
     }
 
-    /// Every pack of the store, by name and digest; those that cannot be read come last.
+    /// Every pack of the store, every byte of it checked, by name and digest; those that cannot be read come last.
     ///
     /// # Errors
     /// `Io` when the folder cannot be listed.
     pub fn packs(&self) -> Result<Vec<InstalledPack>, Error> {
-        let open = |digest: Digest| InstalledPack { digest, skill: self.skill(&digest) };
+        let open = |digest: Digest| InstalledPack { digest, skill: self.skill_checked_again(&digest) };
         let mut packs: Vec<_> = self.pack_digests()?.into_iter().map(open).collect();
         packs.sort_by_key(|pack| {
             let name = pack.skill.as_ref().map(|skill| skill.name().to_owned()).ok();
@@ -122,7 +122,7 @@ impl Writer<'_> {
     pub(super) fn install(&self, pack: &PackFile) -> Result<bool, Error> {
         let (store, digest) = (self.store, pack.skill.digest());
         let there = store.pack_digests()?.contains(&digest);
-        let whole = there && store.skill(&digest).is_ok();
+        let whole = there && store.skill_checked_again(&digest).is_ok();
         let is_signed = pack.bytes.len() > pack.skill.pack().content().len();
         if whole && (!is_signed || self.holds(&digest, &pack.bytes)) {
             self.settle_packs()?;

@@ -37,9 +37,10 @@ mod install;
 mod journal;
 mod pinned;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskvec_pack::{Digest, Limits};
 
@@ -47,6 +48,7 @@ use self::disk::refused;
 use self::journal::JournalFolder;
 use crate::error::{Error, ErrorKind};
 use crate::skill::Skill;
+use crate::verified::CheckedPack;
 
 pub use self::boot::{Boot, InForce, PassedOver};
 pub use self::change::RolledBack;
@@ -67,6 +69,9 @@ pub struct Store {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
     limits: Limits,
+    /// On packs that this process has opened, so that it does not go through them again; at most one for each pack that is
+    /// installed, or was.
+    notes: Arc<Mutex<BTreeMap<Digest, CheckedPack>>>,
 }
 
 impl Store {
@@ -86,7 +91,7 @@ impl Store {
         let folder = folder.into();
         match disk.list(&folder) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(refused("open the store", &folder, cause)),
-            _ => Ok(Self { folder, disk, limits: Limits::default() }),
+            _ => Ok(Self { folder, disk, limits: Limits::default(), notes: Arc::default() }),
         }
     }
 
@@ -109,15 +114,30 @@ impl Store {
         self.journal_folder().read()
     }
 
-    /// The installed pack with this digest, opened and checked.
+    /// The installed pack with this digest, opened and checked: every byte of it when this process opens it for the first
+    /// time, and then only if its file has changed.
     ///
     /// # Errors
     /// `Io` when it is not there or cannot be read; `Damaged` when it is not what was installed; `Unsupported` or `Limit` as
     /// the pack's reader says.
     pub fn skill(&self, digest: &Digest) -> Result<Skill, Error> {
+        let before = self.notes().get(digest).cloned();
+        let skill = self.open_pack(digest, before.as_ref())?;
+        if let Some(note) = skill.checked() {
+            self.notes().insert(*digest, note.clone());
+        }
+        Ok(skill)
+    }
+
+    /// As [`Store::skill`], with every byte checked: to look for damage.
+    fn skill_checked_again(&self, digest: &Digest) -> Result<Skill, Error> {
+        self.open_pack(digest, None)
+    }
+
+    fn open_pack(&self, digest: &Digest, before: Option<&CheckedPack>) -> Result<Skill, Error> {
         let path = self.pack_path(digest);
         let again = "install the pack again";
-        let skill = self.disk.open_pack(&path, &self.limits).map_err(|cause| match cause.kind() {
+        let skill = self.disk.open_pack(&path, &self.limits, before).map_err(|cause| match cause.kind() {
             ErrorKind::Damaged => cause.with_help(again),
             _ => cause,
         })?;
@@ -126,6 +146,10 @@ impl Store {
             return Err(Error::new(ErrorKind::Damaged, clause).with_help(again));
         }
         Ok(skill)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<Digest, CheckedPack>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn journal_folder(&self) -> JournalFolder<'_> {

@@ -1,16 +1,19 @@
 //! Attach and detach beside a `memcpy`, and a swap from file to service beside what has to be done without us.
 //!
 //! Warm is a change on pages that were written before and kept; cold takes fresh pages from the system. The proof of a
-//! change is not in these times: it is an inference.
+//! change is not in these times: it is an inference. A known pack is one that this process has checked before, as with
+//! packs of the store that come back into force; a new one is checked byte by byte.
 
 use std::fs;
 use std::hint::black_box;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use taskvec_runtime::{
-    BaseModel, Engine, EngineChoice, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights,
+    BaseModel, CheckedPack, Engine, EngineChoice, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust,
+    Weights,
 };
 
 use super::super::{Row, median};
@@ -117,24 +120,43 @@ pub(super) fn end_to_end_rows(bases: &Bases, ort: &EngineChoice) -> anyhow::Resu
         for (path, seed) in &paths {
             fs::write(path, tenth(&bases.all, "tenth", in_blocks, *seed)?)?;
         }
+        let notes = [noted(&paths[0].0)?, noted(&paths[1].0)?];
         let session = crate::commands::open(&bases.all, ort)?.with_change_threads(cores);
-        let [cold, warm] = [session.beside()?, session.keeping_pages()].map(|session| -> anyhow::Result<f64> {
+        let measured = |session: &Session, are_known: bool| -> anyhow::Result<f64> {
             let mut times = Vec::new();
             for round in 0..ROUNDS + 2 {
+                let (path, note) = (&paths[round % 2].0, are_known.then_some(&notes[round % 2]));
                 let began = Instant::now();
-                let skill = Skill::open(&paths[round % 2].0, &PackLimits::default())?;
+                let skill = Skill::open_unless_checked(path, &PackLimits::default(), note)?;
                 let open_ms = 1e3 * began.elapsed().as_secs_f64();
                 times.push(open_ms + session.swap([(skill, 1.0)])?.weights_ms);
             }
             // The first two took fresh pages, on both sides of the switch.
             Ok(median(times.split_off(2)))
-        });
+        };
+        let (cold, warm) = (session.beside()?, session.keeping_pages());
         let goals = if in_blocks { [1.0 / 20.0, 1.0 / 12.0] } else { [1.0 / 12.0, 1.0 / 2.0] };
-        let beside = "beside file and new session";
-        rows.push(Row::new(format!("swap 10 % in {mask}, warm, {beside}"), warm?, anew, "ms", goals[0]));
-        rows.push(Row::new(format!("swap 10 % in {mask}, cold, {beside}"), cold?, anew, "ms", goals[1]));
+        let mut row = |how: &str, session: &Session, are_known: bool, goal: f64| -> anyhow::Result<()> {
+            let work = format!("swap 10 % in {mask}, {how}, beside file and new session");
+            rows.push(Row::new(work, measured(session, are_known)?, anew, "ms", goal));
+            Ok(())
+        };
+        row("known pack, warm", &warm, true, goals[0])?;
+        row("known pack, cold", &cold, true, goals[1])?;
+        row("new pack, warm", &warm, false, goals[0])?;
+        row("new pack, cold", &cold, false, goals[1])?;
     }
     Ok(rows)
+}
+
+/// A note on the pack at `path`, which is given once the file has settled.
+fn noted(path: &Path) -> anyhow::Result<CheckedPack> {
+    loop {
+        if let Some(note) = Skill::open(path, &PackLimits::default())?.checked() {
+            return Ok(note.clone());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// The runs of pages in which the two files differ.
