@@ -56,7 +56,8 @@ mod tests {
     fn both_ways_lead_to_the_same_number() {
         // 251 is prime, so that no period of a table hides a swapped entry.
         let bytes: [u8; 1000] = core::array::from_fn(|index| u8::try_from(index % 251).unwrap());
-        for end in 0..bytes.len() {
+        // Miri takes a thousand times as long.
+        for end in 0..if cfg!(miri) { 40 } else { bytes.len() } {
             let parts = [&bytes[..end / 3], &bytes[end / 3..end]];
             assert_eq!(super::small(&parts), super::checksum(&parts), "{end} bytes");
         }

@@ -1,11 +1,13 @@
 //! The task's output layer and its labels (`FORMAT.md`, 7.1).
 
-use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind};
+use crate::cursor::{Checked, Cursor};
+use crate::error::ErrorKind;
 use crate::header::Section;
 use crate::layout::{LABEL_BYTES_MIN, Limits};
+use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::values::{self, ValueEncoding, Values};
+use crate::width::length;
 
 /// A linear layer from the network's features to one logit per class.
 #[derive(Clone, Copy, Debug)]
@@ -45,26 +47,26 @@ impl<'a> Head<'a> {
     }
 
     /// Step 20 of `FORMAT.md`, 13.
-    pub(crate) fn read(section: Section<'a>, limits: &Limits) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(section.bytes, section.offset, "head");
+    pub(crate) fn read(section: Section<'a>, limits: &Limits, report: &Report) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(section.bytes, section.offset, "head", report);
         let feature_width = nonzero(&mut cursor)?;
         let at = cursor.offset();
         let class_count = nonzero(&mut cursor)?;
         let weight_encoding = weight_encoding(&mut cursor)?;
         cursor.zero(3)?;
         let classes = u64::from(class_count);
-        if classes > cursor.remaining().checked_div(LABEL_BYTES_MIN).unwrap_or_default() {
+        if length(classes) > cursor.rest().len() / LABEL_BYTES_MIN {
             return Err(cursor.error(ErrorKind::Count, at, cursor.remaining(), classes));
         }
         if classes > limits.max_classes {
             return Err(cursor.error(ErrorKind::Limit, at, limits.max_classes, classes));
         }
-        let labels = Labels { cursor, left: class_count };
+        let labels = Labels { texts: cursor.again(), left: class_count };
         for _ in 0..class_count {
             cursor.text(limits.max_string_bytes, false)?;
         }
         let weight = weight(&mut cursor, weight_encoding, classes.saturating_mul(u64::from(feature_width)))?;
-        let bias = cursor.f32s(classes, |_| true)?;
+        let bias = cursor.f32s(classes, f32::MIN)?;
         cursor.finish()?;
         Ok(Self { feature_width, class_count, weight_encoding, labels, weight, bias })
     }
@@ -73,7 +75,7 @@ impl<'a> Head<'a> {
 /// The names of a head's classes.
 #[derive(Clone, Copy, Debug)]
 pub struct Labels<'a> {
-    cursor: Cursor<'a>,
+    texts: Checked<'a>,
     left: u32,
 }
 
@@ -82,11 +84,11 @@ impl<'a> Iterator for Labels<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         self.left = self.left.checked_sub(1)?;
-        self.cursor.text(u64::MAX, false).ok()
+        self.texts.next(|cursor| cursor.text(u64::MAX, false))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = crate::width::length(u64::from(self.left));
+        let left = length(u64::from(self.left));
         (left, Some(left))
     }
 }
@@ -94,7 +96,7 @@ impl<'a> Iterator for Labels<'a> {
 impl ExactSizeIterator for Labels<'_> {}
 
 /// A count that is at least 1.
-pub(crate) fn nonzero(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
+pub(crate) fn nonzero(cursor: &mut Cursor<'_, '_>) -> Result<u32, Wrong> {
     let at = cursor.offset();
     match cursor.u32()? {
         0 => Err(cursor.error(ErrorKind::Count, at, 1, 0)),
@@ -102,7 +104,7 @@ pub(crate) fn nonzero(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
     }
 }
 
-fn weight_encoding(cursor: &mut Cursor<'_>) -> Result<ValueEncoding, Error> {
+fn weight_encoding(cursor: &mut Cursor<'_, '_>) -> Result<ValueEncoding, Wrong> {
     let at = cursor.offset();
     let code = cursor.u8()?;
     match ValueEncoding::from_code(code) {
@@ -112,9 +114,9 @@ fn weight_encoding(cursor: &mut Cursor<'_>) -> Result<ValueEncoding, Error> {
     }
 }
 
-fn weight<'a>(cursor: &mut Cursor<'a>, encoding: ValueEncoding, count: u64) -> Result<&'a [u8], Error> {
+fn weight<'a>(cursor: &mut Cursor<'a, '_>, encoding: ValueEncoding, count: u64) -> Result<&'a [u8], Wrong> {
     let offset = cursor.offset();
     let bytes = cursor.take(values::size_bytes(encoding, count).unwrap_or(u64::MAX))?;
-    values::check_deltas(encoding, Stream { bytes, offset, subject: "head" })?;
+    values::check_deltas(encoding, Stream { bytes, offset, subject: "head", report: cursor.report() })?;
     Ok(bytes)
 }

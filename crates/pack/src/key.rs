@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn no_other_text_is_a_key_file() {
         let text = key().to_string();
-        for place in 0..text.len() {
+        // Miri takes a thousand times as long.
+        for place in (0..text.len()).step_by(if cfg!(miri) { 11 } else { 1 }) {
             assert!(text[..place].parse::<PublicKey>().is_err(), "cut at {place}");
             let mut bytes = text.clone().into_bytes();
             // Another digit where a digit was, and no digit elsewhere.

@@ -114,11 +114,11 @@ pub const RANK_MAX: u8 = 8;
 /// Most elements of a tensor, by the format.
 pub const ELEMENT_COUNT_MAX: u64 = i64::MAX.unsigned_abs();
 /// Smallest record of a tensor: a name of one byte, rank 0.
-pub const TENSOR_RECORD_BYTES_MIN: u64 = 8;
+pub const TENSOR_RECORD_BYTES_MIN: usize = 8;
 /// Smallest provenance pair: a key of one byte, an empty value.
-pub const PAIR_BYTES_MIN: u64 = 3;
+pub const PAIR_BYTES_MIN: usize = 3;
 /// Smallest label: one byte.
-pub const LABEL_BYTES_MIN: u64 = 2;
+pub const LABEL_BYTES_MIN: usize = 2;
 
 /// What a reader is willing to take; all of it can be set, none of it is allocated.
 ///

@@ -59,6 +59,7 @@ mod prefix_code;
 mod preprocessing;
 mod probes;
 mod read;
+mod report;
 pub mod signature;
 mod stream;
 mod tensors;

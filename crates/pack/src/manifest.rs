@@ -1,11 +1,12 @@
 //! What a pack says about itself: the base it is for, the coefficient, how it was made (`FORMAT.md`, 5).
 
-use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind};
+use crate::cursor::{Checked, Cursor};
+use crate::error::ErrorKind;
 use crate::fingerprint::Fingerprint;
 use crate::header::Section;
 use crate::layout::{Limits, PAIR_BYTES_MIN};
-use crate::width::wide;
+use crate::report::{Report, Wrong};
+use crate::width::length;
 
 /// What a pack says about itself.
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +39,13 @@ impl<'a> Manifest<'a> {
     }
 
     /// Step 17 of `FORMAT.md`, 13.
-    pub(crate) fn read(section: Section<'a>, limits: &Limits) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(section.bytes, section.offset, "manifest");
+    pub(crate) fn read(section: Section<'a>, limits: &Limits, report: &Report) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(section.bytes, section.offset, "manifest", report);
         let base = Fingerprint(cursor.bytes32()?);
-        let alpha = cursor.f32(|_| true)?;
-        let alpha_min = cursor.f32(|low| low <= alpha)?;
-        let alpha_max = cursor.f32(|high| alpha <= high)?;
-        let density = cursor.f32(|density| (0.0..=1.0).contains(&density))?;
+        let alpha = cursor.f32(f32::MIN, f32::MAX)?;
+        let alpha_min = cursor.f32(f32::MIN, alpha)?;
+        let alpha_max = cursor.f32(alpha, f32::MAX)?;
+        let density = cursor.f32(0.0, 1.0)?;
         let seed = cursor.u64()?;
         let method = Method::from_code(cursor.u16()?);
         let granule_code = cursor.u16()?;
@@ -61,26 +62,26 @@ impl<'a> Manifest<'a> {
 /// Pairs of keys and values, in byte order of the keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Provenance<'a> {
-    cursor: Cursor<'a>,
+    pairs: Checked<'a>,
     left: u64,
 }
 
 impl<'a> Provenance<'a> {
-    fn read(cursor: &mut Cursor<'a>, limits: &Limits) -> Result<Self, Error> {
+    fn read(cursor: &mut Cursor<'a, '_>, limits: &Limits) -> Result<Self, Wrong> {
         let at = cursor.offset();
         let count = cursor.varint()?;
-        if count > cursor.remaining().checked_div(PAIR_BYTES_MIN).unwrap_or_default() {
+        if length(count) > cursor.rest().len() / PAIR_BYTES_MIN {
             return Err(cursor.error(ErrorKind::Count, at, cursor.remaining(), count));
         }
         if count > limits.max_provenance_pairs {
             return Err(cursor.error(ErrorKind::Limit, at, limits.max_provenance_pairs, count));
         }
-        let provenance = Self { cursor: *cursor, left: count };
+        let provenance = Self { pairs: cursor.again(), left: count };
         let mut last_key = None;
         for _ in 0..count {
             let key = cursor.text(limits.max_string_bytes, false)?;
             if last_key.is_some_and(|last| last >= key) {
-                let at = cursor.offset().saturating_sub(wide(key.len()));
+                let at = cursor.offset().saturating_sub(key.len());
                 return Err(cursor.error(ErrorKind::Order, at, 0, 0));
             }
             last_key = Some(key);
@@ -96,7 +97,7 @@ impl<'a> Iterator for Provenance<'a> {
 
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
         self.left = self.left.checked_sub(1)?;
-        Some((self.cursor.text(u64::MAX, false).ok()?, self.cursor.text(u64::MAX, true).ok()?))
+        self.pairs.next(|cursor| Ok((cursor.text(u64::MAX, false)?, cursor.text(u64::MAX, true)?)))
     }
 }
 

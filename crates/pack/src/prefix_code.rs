@@ -25,11 +25,11 @@ pub(crate) struct PrefixCode {
 
 impl PrefixCode {
     /// The code with these lengths, at most 15 each and 256 in all; none if they are not those of a prefix code.
-    pub(crate) fn new(code_lengths: impl Iterator<Item = u8> + Clone) -> Option<Self> {
-        let lengths = canonical(code_lengths.clone())?;
+    pub(crate) fn new(code_lengths: &[u8]) -> Option<Self> {
+        let lengths = canonical(code_lengths)?;
         let mut next = lengths;
         let mut code = Self { fast: [(0, 0); FAST], lengths, symbols: [0; SYMBOLS_MAX] };
-        for (symbol, bits) in (0_u8..=u8::MAX).zip(code_lengths).filter(|(_, bits)| *bits != 0) {
+        for (symbol, &bits) in (0_u8..=u8::MAX).zip(code_lengths).filter(|(_, bits)| **bits != 0) {
             let (codeword, _, place) = next.get_mut(usize::from(bits))?;
             *code.symbols.get_mut(usize::from(*place))? = symbol;
             code.enter(*codeword, symbol, bits);
@@ -71,10 +71,10 @@ impl PrefixCode {
 }
 
 /// First code, count and place of each length; none if the lengths are not complete.
-fn canonical(code_lengths: impl Iterator<Item = u8>) -> Option<[(u16, u16, u16); LENGTHS]> {
+fn canonical(code_lengths: &[u8]) -> Option<[(u16, u16, u16); LENGTHS]> {
     let mut lengths = [(0_u16, 0_u16, 0_u16); LENGTHS];
-    for bits in code_lengths.filter(|bits| *bits != 0) {
-        let (_, count, _) = lengths.get_mut(usize::from(bits))?;
+    for bits in code_lengths.iter().filter(|bits| **bits != 0) {
+        let (_, count, _) = lengths.get_mut(usize::from(*bits))?;
         *count = count.checked_add(1)?;
     }
     let (mut code, mut place, mut room) = (0_u32, 0_u16, 1_u32.wrapping_shl(CODE_LENGTH_MAX));
@@ -156,7 +156,7 @@ fn huffman(counts: &[u64]) -> alloc::vec::Vec<u8> {
 /// For each symbol the bits to write and how many; nothing for symbols that do not occur.
 #[cfg(feature = "write")]
 pub(crate) fn codewords(code_lengths: &[u8]) -> alloc::vec::Vec<(u64, u32)> {
-    let Some(mut next) = canonical(code_lengths.iter().copied()) else { return alloc::vec::Vec::new() };
+    let Some(mut next) = canonical(code_lengths) else { return alloc::vec::Vec::new() };
     code_lengths
         .iter()
         .map(|bits| match next.get_mut(usize::from(*bits)) {
@@ -180,7 +180,7 @@ mod tests {
 
     fn comes_back(counts: &[u64]) {
         let lengths = code_lengths(counts);
-        let Some(code) = PrefixCode::new(lengths.iter().copied()) else { panic!("{lengths:?} is no code") };
+        let Some(code) = PrefixCode::new(&lengths) else { panic!("{lengths:?} is no code") };
         for (symbol, (word, bits)) in codewords(&lengths).into_iter().enumerate().filter(|(_, (_, bits))| *bits > 0) {
             // What follows a code must not matter.
             for after in [0, u64::MAX] {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn one_symbol_has_one_zero_bit() {
-        let Some(code) = PrefixCode::new([0, 1, 0].into_iter()) else { panic!("a code of one symbol is allowed") };
+        let Some(code) = PrefixCode::new(&[0, 1, 0]) else { panic!("a code of one symbol is allowed") };
         assert_eq!(code.decode(0), Some((1, 1)));
         assert_eq!(code.decode(1), None);
     }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn rejects_lengths_that_are_no_code() {
         for lengths in [&[][..], &[0, 0], &[2], &[1, 2], &[1, 1, 1], &[1, 2, 3], &[2, 2, 2, 2, 15]] {
-            assert!(PrefixCode::new(lengths.iter().copied()).is_none(), "{lengths:?}");
+            assert!(PrefixCode::new(lengths).is_none(), "{lengths:?}");
         }
     }
 

@@ -1,9 +1,10 @@
 //! From the pixels of an image to what the network is given (`FORMAT.md`, 7.2).
 
 use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::head::nonzero;
 use crate::header::Section;
+use crate::report::{Report, Wrong};
 
 /// From the pixels of an image to what the network is given.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,9 @@ pub struct Preprocessing<'a> {
     mean: &'a [[u8; 4]],
     std: &'a [[u8; 4]],
 }
+
+/// The smallest number above 0.
+const SMALLEST: f32 = f32::from_bits(1);
 
 impl<'a> Preprocessing<'a> {
     /// What is subtracted from a pixel between 0 and 1, for each channel.
@@ -39,8 +43,8 @@ impl<'a> Preprocessing<'a> {
     }
 
     /// Step 21 of `FORMAT.md`, 13.
-    pub(crate) fn read(section: Section<'a>) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(section.bytes, section.offset, "preprocessing");
+    pub(crate) fn read(section: Section<'a>, report: &Report) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(section.bytes, section.offset, "preprocessing", report);
         let (channels, height, width) = (nonzero(&mut cursor)?, nonzero(&mut cursor)?, nonzero(&mut cursor)?);
         let pixels = channels.checked_mul(height).and_then(|pixels| pixels.checked_mul(width));
         if pixels.is_none() {
@@ -51,8 +55,8 @@ impl<'a> Preprocessing<'a> {
         let resize =
             Resize::from_code(code).ok_or_else(|| cursor.error(ErrorKind::Encoding, at, 0, u64::from(code)))?;
         cursor.zero(2)?;
-        let mean = cursor.f32s(u64::from(channels), |_| true)?;
-        let std = cursor.f32s(u64::from(channels), |std| std > 0.0)?;
+        let mean = cursor.f32s(u64::from(channels), f32::MIN)?;
+        let std = cursor.f32s(u64::from(channels), SMALLEST)?;
         cursor.finish()?;
         Ok(Self { channels, height, width, resize, mean, std })
     }

@@ -1,11 +1,12 @@
 //! Inputs with expected outputs, by which a device proves that a skill works there (`FORMAT.md`, 7.3).
 
-use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind};
+use crate::cursor::{Checked, Cursor};
+use crate::error::ErrorKind;
 use crate::head::{Head, nonzero};
 use crate::header::Section;
 use crate::layout::Limits;
 use crate::preprocessing::Preprocessing;
+use crate::report::{Report, Wrong};
 use crate::width::length;
 
 /// Inputs with what the network gives for them when this pack is in force alone, at its recommended alpha.
@@ -65,8 +66,9 @@ impl<'a> Probes<'a> {
         preprocessing: Option<&Preprocessing<'_>>,
         head: Option<&Head<'_>>,
         limits: &Limits,
-    ) -> Result<Self, Error> {
-        let start = Cursor::new(section.bytes, section.offset, "probes");
+        report: &Report,
+    ) -> Result<Self, Wrong> {
+        let start = Cursor::new(section.bytes, section.offset, "probes", report);
         let mut cursor = start;
         let count = nonzero(&mut cursor)?;
         let (input_len, output_len) = (nonzero(&mut cursor)?, nonzero(&mut cursor)?);
@@ -82,7 +84,7 @@ impl<'a> Probes<'a> {
         }
         cursor.zero(2)?;
         let tolerances = Tolerances::read(&mut cursor, tolerance_count)?;
-        let disagree = |field: u64, expected: u32, found: u32| {
+        let disagree = |field: usize, expected: u32, found: u32| {
             let at = section.offset.saturating_add(field);
             Err(start.error(ErrorKind::Count, at, u64::from(expected), u64::from(found)))
         };
@@ -107,9 +109,9 @@ impl<'a> Probes<'a> {
         end.finish()?;
         let inputs = match encoding {
             U8_INPUT => Inputs::U8(cursor.take(inputs)?),
-            _ => Inputs::F32(cursor.f32s(inputs, |_| true)?),
+            _ => Inputs::F32(cursor.f32s(inputs, f32::MIN)?),
         };
-        let outputs = cursor.f32s(outputs, |_| true)?;
+        let outputs = cursor.f32s(outputs, f32::MIN)?;
         Ok(Self { count, input_len, output_len, tolerances, inputs, outputs })
     }
 }
@@ -165,13 +167,13 @@ impl ExactSizeIterator for Numbers<'_> {}
 /// Tolerances by engine, in ascending order of the engines' numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerances<'a> {
-    cursor: Cursor<'a>,
+    records: Checked<'a>,
     left: u8,
 }
 
 impl<'a> Tolerances<'a> {
-    fn read(cursor: &mut Cursor<'a>, count: u8) -> Result<Self, Error> {
-        let tolerances = Self { cursor: *cursor, left: count };
+    fn read(cursor: &mut Cursor<'a, '_>, count: u8) -> Result<Self, Wrong> {
+        let tolerances = Self { records: cursor.again(), left: count };
         let mut last = None;
         for _ in 0..count {
             let at = cursor.offset();
@@ -181,7 +183,7 @@ impl<'a> Tolerances<'a> {
             }
             last = Some(code);
             cursor.zero(2)?;
-            cursor.f32(|tolerance| tolerance >= 0.0)?;
+            cursor.f32(0.0, f32::MAX)?;
         }
         Ok(tolerances)
     }
@@ -192,9 +194,11 @@ impl Iterator for Tolerances<'_> {
 
     fn next(&mut self) -> Option<(EngineKind, f32)> {
         self.left = self.left.checked_sub(1)?;
-        let engine = EngineKind::from_code(self.cursor.u16().ok()?);
-        self.cursor.zero(2).ok()?;
-        Some((engine, self.cursor.f32(|_| true).ok()?))
+        self.records.next(|cursor| {
+            let engine = EngineKind::from_code(cursor.u16()?);
+            cursor.zero(2)?;
+            Ok((engine, cursor.f32(0.0, f32::MAX)?))
+        })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -8,9 +8,9 @@ use crate::layout::Limits;
 use crate::manifest::Manifest;
 use crate::preprocessing::Preprocessing;
 use crate::probes::Probes;
+use crate::report::{Report, Wrong, reported};
 use crate::signature::Signatures;
 use crate::tensors::Tensors;
-use crate::width::wide;
 
 /// A pack, read in place.
 ///
@@ -38,7 +38,7 @@ impl<'a> Pack<'a> {
     ///
     /// The first check that fails: `Damaged`, `Unsupported` or `Limit` (see [`Error::class`]).
     pub fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Error> {
-        Self::read_unless_known(bytes, limits, None)
+        reported(|report| Self::read_unless_known(bytes, limits, None, report))
     }
 
     /// Reads bytes that [`Pack::read`] has passed before and of which none has changed, as the caller knows: their digest
@@ -52,19 +52,24 @@ impl<'a> Pack<'a> {
     ///
     /// As [`Pack::read`].
     pub fn read_again(bytes: &'a [u8], limits: &Limits, digest: Digest) -> Result<Self, Error> {
-        Self::read_unless_known(bytes, limits, Some(digest))
+        reported(|report| Self::read_unless_known(bytes, limits, Some(digest), report))
     }
 
-    fn read_unless_known(bytes: &'a [u8], limits: &Limits, known: Option<Digest>) -> Result<Self, Error> {
-        let parts = Parts::read(bytes, limits, known.is_some())?;
-        let signatures = Signatures::read(parts.after, wide(parts.content.len()), limits)?;
-        let manifest = Manifest::read(parts.manifest, limits)?;
-        let tensors = Tensors::read(parts.tensors, parts.entries, limits, known.is_some())?;
-        let head = parts.head.map(|section| Head::read(section, limits)).transpose()?;
-        let preprocessing = parts.preprocessing.map(Preprocessing::read).transpose()?;
+    fn read_unless_known(
+        bytes: &'a [u8],
+        limits: &Limits,
+        known: Option<Digest>,
+        report: &Report,
+    ) -> Result<Self, Wrong> {
+        let parts = Parts::read(bytes, limits, known.is_some(), report)?;
+        let signatures = Signatures::read(parts.after, parts.content.len(), limits, report)?;
+        let manifest = Manifest::read(parts.manifest, limits, report)?;
+        let tensors = Tensors::read(parts.tensors, parts.entries, limits, known.is_some(), report)?;
+        let head = parts.head.map(|section| Head::read(section, limits, report)).transpose()?;
+        let preprocessing = parts.preprocessing.map(|section| Preprocessing::read(section, report)).transpose()?;
         let probes = parts
             .probes
-            .map(|section| Probes::read(section, preprocessing.as_ref(), head.as_ref(), limits))
+            .map(|section| Probes::read(section, preprocessing.as_ref(), head.as_ref(), limits, report))
             .transpose()?;
         Ok(Self {
             version: parts.version,

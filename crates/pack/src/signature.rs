@@ -3,13 +3,14 @@
 //! They are not verified here: this crate holds no keys and knows no cryptography but digests.
 
 use crate::checksum::checksum;
-use crate::cursor::Cursor;
+use crate::cursor::{Checked, Cursor};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::layout::{
     ED25519_SIGNATURE_BYTES, KEY_ID_BYTES, KEY_ID_SIZE_OFFSET, Limits, SIGNATURE_CHECKSUM_OFFSET, SIGNATURE_DOMAIN,
     SIGNATURE_HEADER_BYTES, SIGNATURE_MAGIC, SIGNATURE_SIZE_OFFSET,
 };
+use crate::report::{Report, Wrong};
 use crate::width::wide;
 
 /// A signature that nobody has verified yet.
@@ -42,20 +43,21 @@ const SUBJECT: &str = "signature block";
 /// The signatures of a pack, in ascending order of their key ids, none of which is there twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Signatures<'a> {
-    cursor: Cursor<'a>,
+    blocks: Checked<'a>,
     left: u32,
 }
 
 impl<'a> Signatures<'a> {
     /// Step 16 of `FORMAT.md`, 13: what follows the content, `content_bytes` into the file.
-    pub(crate) fn read(after: &'a [u8], content_bytes: u64, limits: &Limits) -> Result<Self, Error> {
-        let start = Cursor::new(after, content_bytes, SUBJECT);
-        let (mut cursor, mut count, mut last): (_, u32, &[u8]) = (start, 0, &[]);
+    pub(crate) fn read(after: &'a [u8], content_bytes: usize, limits: &Limits, report: &Report) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(after, content_bytes, SUBJECT, report);
+        let blocks = cursor.again();
+        let (mut count, mut last): (u32, &[u8]) = (0, &[]);
         while cursor.remaining() > 0 {
             let offset = cursor.offset();
             let signature = Signature::read(&mut cursor, limits)?;
             if signature.key_id <= last {
-                let key_id = offset.saturating_add(wide(SIGNATURE_HEADER_BYTES));
+                let key_id = offset.saturating_add(SIGNATURE_HEADER_BYTES);
                 return Err(cursor.error(ErrorKind::Order, key_id, 0, 0));
             }
             last = signature.key_id;
@@ -65,7 +67,7 @@ impl<'a> Signatures<'a> {
                 return Err(cursor.error(ErrorKind::Limit, offset, limit, count));
             }
         }
-        Ok(Self { cursor: start, left: count })
+        Ok(Self { blocks, left: count })
     }
 }
 
@@ -74,7 +76,7 @@ impl<'a> Iterator for Signatures<'a> {
 
     fn next(&mut self) -> Option<Signature<'a>> {
         self.left = self.left.checked_sub(1)?;
-        Signature::read(&mut self.cursor, &Limits::UNLIMITED).ok()
+        self.blocks.next(|cursor| Signature::read(cursor, &Limits::UNLIMITED))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -87,13 +89,13 @@ impl ExactSizeIterator for Signatures<'_> {}
 
 impl<'a> Signature<'a> {
     /// One block, with every check that needs no other.
-    fn read(cursor: &mut Cursor<'a>, limits: &Limits) -> Result<Self, Error> {
+    fn read(cursor: &mut Cursor<'a, '_>, limits: &Limits) -> Result<Self, Wrong> {
         let (block, offset) = (cursor.rest(), cursor.offset());
-        let at = |place: usize| offset.saturating_add(wide(place));
+        let at = |place: usize| offset.saturating_add(place);
         if block.iter().zip(SIGNATURE_MAGIC).any(|(found, expected)| *found != expected) {
             return Err(cursor.error(ErrorKind::Magic, offset, u64::from_be_bytes(SIGNATURE_MAGIC), 0));
         }
-        let mut fields = Cursor::new(cursor.take(wide(SIGNATURE_HEADER_BYTES))?, offset, SUBJECT);
+        let mut fields = Cursor::new(cursor.take(wide(SIGNATURE_HEADER_BYTES))?, offset, SUBJECT, cursor.report());
         fields.take(wide(SIGNATURE_MAGIC.len()))?;
         let block_bytes = u64::from(fields.u32()?);
         let algorithm = fields.u16()?;

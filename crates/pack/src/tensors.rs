@@ -1,14 +1,15 @@
 //! One record for each tensor, and its entries (`FORMAT.md`, 6.1 and 6.2).
 
-use crate::cursor::Cursor;
+use crate::cursor::{Checked, Cursor};
 use crate::dtype::Dtype;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::header::Section;
 use crate::index::{Extent, IndexEncoding, Indices};
 use crate::layout::{ELEMENT_COUNT_MAX, Limits, RANK_MAX, TENSOR_RECORD_BYTES_MIN};
+use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::values::{self, Deltas, Distances, LosslessValues, ValueEncoding, Values};
-use crate::width::{length, wide};
+use crate::width::{length, narrow, wide};
 
 /// One tensor of a pack.
 ///
@@ -24,8 +25,8 @@ pub struct TensorEntry<'a> {
     index_encoding: IndexEncoding,
     value_encoding: ValueEncoding,
     measured_error: Option<MeasuredError>,
-    index: Stream<'a>,
-    value: Stream<'a>,
+    index: &'a [u8],
+    value: &'a [u8],
 }
 
 impl<'a> TensorEntry<'a> {
@@ -74,13 +75,13 @@ impl<'a> TensorEntry<'a> {
     /// The stream that holds its mask.
     #[must_use]
     pub const fn index_bytes(&self) -> &'a [u8] {
-        self.index.bytes
+        self.index
     }
 
     /// The stream that holds its deltas.
     #[must_use]
     pub const fn value_bytes(&self) -> &'a [u8] {
-        self.value.bytes
+        self.value
     }
 
     /// How far the stored deltas are from those they stand for; none for lossless and f32.
@@ -99,25 +100,23 @@ impl<'a> TensorEntry<'a> {
     #[must_use]
     pub fn entries(&self) -> Entries<'a> {
         match self.value_encoding {
-            ValueEncoding::Lossless => match LosslessValues::new(self.value, self.entry_count, self.dtype) {
-                Ok(values) => Entries::Distances(Distances::new(self.indices(), values, self.entry_count)),
-                // Reading the pack has ruled this out.
-                Err(_) => Entries::Deltas(Deltas::new(self.indices(), Values::new(self.value_encoding, &[]), 0)),
-            },
+            ValueEncoding::Lossless => {
+                let report = Report::blank();
+                match LosslessValues::new(Stream::again(self.value, &report), self.entry_count, self.dtype) {
+                    Ok(values) => Entries::Distances(Distances::new(self.indices(), values, self.entry_count)),
+                    // Reading the pack has ruled this out.
+                    Err(_) => Entries::Deltas(Deltas::new(self.indices(), Values::new(self.value_encoding, &[]), 0)),
+                }
+            }
             encoding => {
-                let values = Values::new(encoding, self.value.bytes);
+                let values = Values::new(encoding, self.value);
                 Entries::Deltas(Deltas::new(self.indices(), values, self.entry_count))
             }
         }
     }
 
     const fn extent(&self) -> Extent {
-        Extent { elements: self.element_count, entries: self.entry_count }
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        Indices::check(self.index_encoding, self.index, self.extent())?;
-        values::check(self.value_encoding, self.value, self.entry_count, self.dtype)
+        Extent { elements: narrow(self.element_count), entries: narrow(self.entry_count) }
     }
 }
 
@@ -143,7 +142,7 @@ pub struct MeasuredError {
 /// The dimensions of a tensor, the outermost first.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
-    cursor: Cursor<'a>,
+    dimensions: Checked<'a>,
     left: u8,
 }
 
@@ -152,7 +151,7 @@ impl Iterator for Shape<'_> {
 
     fn next(&mut self) -> Option<u64> {
         self.left = self.left.checked_sub(1)?;
-        self.cursor.varint().ok()
+        self.dimensions.next(|cursor| cursor.varint())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -165,12 +164,9 @@ impl ExactSizeIterator for Shape<'_> {}
 /// The tensors of a pack, in byte order of their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
-    records: Cursor<'a>,
-    entries: Cursor<'a>,
+    records: Checked<'a>,
+    entries: Checked<'a>,
     left: u64,
-    last_name: &'a str,
-    /// Entries of the tensors that came before.
-    entries_before: u64,
     /// Size of the whole entries section.
     entries_bytes: u64,
 }
@@ -182,41 +178,90 @@ impl<'a> Tensors<'a> {
         entries: Section<'a>,
         limits: &Limits,
         entries_known: bool,
-    ) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(records.bytes, records.offset, "tensors");
+        report: &Report,
+    ) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(records.bytes, records.offset, "tensors", report);
         let count = cursor.varint()?;
-        if count > cursor.remaining().checked_div(TENSOR_RECORD_BYTES_MIN).unwrap_or_default() {
+        if length(count) > cursor.rest().len() / TENSOR_RECORD_BYTES_MIN {
             return Err(cursor.error(ErrorKind::Count, records.offset, cursor.remaining(), count));
         }
         if count > limits.max_tensors {
             return Err(cursor.error(ErrorKind::Limit, records.offset, limits.max_tensors, count));
         }
-        let tensors = Self {
-            records: cursor,
-            entries: Cursor::new(entries.bytes, entries.offset, "entries"),
-            left: count,
-            last_name: "",
-            entries_before: 0,
-            entries_bytes: wide(entries.bytes.len()),
-        };
-        let mut reader = tensors;
-        for _ in 0..count {
-            reader.record(limits)?;
-        }
-        reader.records.finish()?;
-        let mut reader = tensors;
-        for _ in 0..count {
-            let tensor = reader.record(limits)?;
-            if !entries_known {
-                tensor.check()?;
+        let entries_bytes = wide(entries.bytes.len());
+        let entries = Cursor::new(entries.bytes, entries.offset, "entries", report);
+        let tensors = Self { records: cursor.again(), entries: entries.again(), left: count, entries_bytes };
+        // All records are right before any stream is looked at.
+        for streams_too in [false, true] {
+            let mut reader = Records { records: cursor, entries, last_name: "", entries_before: 0, entries_bytes };
+            for _ in 0..count {
+                let record = reader.record(limits)?;
+                if streams_too && !entries_known {
+                    record.check()?;
+                }
             }
+            if streams_too { reader.entries.finish()? } else { reader.records.finish()? }
         }
-        reader.entries.finish()?;
         Ok(tensors)
     }
+}
 
+impl<'a> Iterator for Tensors<'a> {
+    type Item = TensorEntry<'a>;
+
+    fn next(&mut self) -> Option<TensorEntry<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let Self { records, entries, entries_bytes, .. } = self;
+        records.next(|records| {
+            let mut reader = Records {
+                records: *records,
+                entries: entries.cursor(records.report()),
+                last_name: "",
+                entries_before: 0,
+                entries_bytes: *entries_bytes,
+            };
+            let entry = reader.record(&Limits::UNLIMITED)?.entry;
+            (*records, *entries) = (reader.records, reader.entries.again());
+            Ok(entry)
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (length(self.left), Some(length(self.left)))
+    }
+}
+
+impl ExactSizeIterator for Tensors<'_> {}
+
+/// A tensor, and where its streams lie.
+struct Record<'a, 'r> {
+    entry: TensorEntry<'a>,
+    index: Stream<'a, 'r>,
+    value: Stream<'a, 'r>,
+}
+
+impl Record<'_, '_> {
+    fn check(&self) -> Result<(), Wrong> {
+        let TensorEntry { index_encoding, value_encoding, entry_count, dtype, .. } = self.entry;
+        Indices::check(index_encoding, self.index, self.entry.extent())?;
+        values::check(value_encoding, self.value, entry_count, dtype)
+    }
+}
+
+/// Reads records and cuts the streams that belong to them.
+struct Records<'a, 'r> {
+    records: Cursor<'a, 'r>,
+    entries: Cursor<'a, 'r>,
+    last_name: &'a str,
+    /// Entries of the tensors that came before.
+    entries_before: u64,
+    /// Size of the whole entries section.
+    entries_bytes: u64,
+}
+
+impl<'a, 'r> Records<'a, 'r> {
     /// The next record and its streams. Called again after a check it gives the same, so it is not split in two.
-    fn record(&mut self, limits: &Limits) -> Result<TensorEntry<'a>, Error> {
+    fn record(&mut self, limits: &Limits) -> Result<Record<'a, 'r>, Wrong> {
         let name = self.name(limits)?;
         let cursor = &mut self.records;
         let dtype = registered(cursor, Dtype::from_code)?;
@@ -227,7 +272,7 @@ impl<'a> Tensors<'a> {
         let index = self.cut("index stream")?;
         let value = self.cut("value stream")?;
         let measured_error = if value_encoding.is_lossy() { Some(measured_error(&mut self.records)?) } else { None };
-        Ok(TensorEntry {
+        let entry = TensorEntry {
             name,
             dtype,
             shape,
@@ -236,23 +281,24 @@ impl<'a> Tensors<'a> {
             index_encoding,
             value_encoding,
             measured_error,
-            index,
-            value,
-        })
+            index: index.bytes,
+            value: value.bytes,
+        };
+        Ok(Record { entry, index, value })
     }
 
-    fn name(&mut self, limits: &Limits) -> Result<&'a str, Error> {
+    fn name(&mut self, limits: &Limits) -> Result<&'a str, Wrong> {
         let name = self.records.text(limits.max_string_bytes, false)?;
         // No name is empty, so the first one is above the empty one before it.
         if name <= self.last_name {
-            let at = self.records.offset().saturating_sub(wide(name.len()));
+            let at = self.records.offset().saturating_sub(name.len());
             return Err(self.records.error(ErrorKind::Order, at, 0, 0));
         }
         self.last_name = name;
         Ok(name)
     }
 
-    fn entry_count(&mut self, element_count: u64, limits: &Limits) -> Result<u64, Error> {
+    fn entry_count(&mut self, element_count: u64, limits: &Limits) -> Result<u64, Wrong> {
         let at = self.records.offset();
         let count = self.records.varint()?;
         // Every value takes at least one bit.
@@ -268,46 +314,31 @@ impl<'a> Tensors<'a> {
     }
 
     /// The size of a stream from the record, and its bytes from the entries section.
-    fn cut(&mut self, subject: &'static str) -> Result<Stream<'a>, Error> {
+    fn cut(&mut self, subject: &'static str) -> Result<Stream<'a, 'r>, Wrong> {
         let at = self.records.offset();
         let count = self.records.varint()?;
         let (room, offset) = (self.entries.remaining(), self.entries.offset());
         match self.entries.take(count) {
-            Ok(bytes) => Ok(Stream { bytes, offset, subject }),
+            Ok(bytes) => Ok(Stream { bytes, offset, subject, report: self.records.report() }),
             Err(_) => Err(self.records.error(ErrorKind::Count, at, room, count)),
         }
     }
 }
 
-impl<'a> Iterator for Tensors<'a> {
-    type Item = TensorEntry<'a>;
-
-    fn next(&mut self) -> Option<TensorEntry<'a>> {
-        self.left = self.left.checked_sub(1)?;
-        self.record(&Limits::UNLIMITED).ok()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (length(self.left), Some(length(self.left)))
-    }
-}
-
-impl ExactSizeIterator for Tensors<'_> {}
-
 /// A number of one byte that must stand in a registry.
-fn registered<T>(cursor: &mut Cursor<'_>, from_code: impl FnOnce(u8) -> Option<T>) -> Result<T, Error> {
+fn registered<T>(cursor: &mut Cursor<'_, '_>, from_code: impl FnOnce(u8) -> Option<T>) -> Result<T, Wrong> {
     let at = cursor.offset();
     let code = cursor.u8()?;
     from_code(code).ok_or_else(|| cursor.error(ErrorKind::Encoding, at, 0, u64::from(code)))
 }
 
-fn shape<'a>(cursor: &mut Cursor<'a>, limits: &Limits) -> Result<(Shape<'a>, u64), Error> {
+fn shape<'a>(cursor: &mut Cursor<'a, '_>, limits: &Limits) -> Result<(Shape<'a>, u64), Wrong> {
     let rank_at = cursor.offset();
     let rank = cursor.u8()?;
     if rank > RANK_MAX {
         return Err(cursor.error(ErrorKind::Count, rank_at, u64::from(RANK_MAX), u64::from(rank)));
     }
-    let shape = Shape { cursor: *cursor, left: rank };
+    let shape = Shape { dimensions: cursor.again(), left: rank };
     let mut elements = 1_u64;
     for _ in 0..rank {
         let at = cursor.offset();
@@ -321,8 +352,8 @@ fn shape<'a>(cursor: &mut Cursor<'a>, limits: &Limits) -> Result<(Shape<'a>, u64
     Ok((shape, elements))
 }
 
-fn measured_error(cursor: &mut Cursor<'_>) -> Result<MeasuredError, Error> {
-    let max = cursor.f32(|max| max >= 0.0)?;
-    let rms = cursor.f32(|rms| (0.0..=max).contains(&rms))?;
+fn measured_error(cursor: &mut Cursor<'_, '_>) -> Result<MeasuredError, Wrong> {
+    let max = cursor.f32(0.0, f32::MAX)?;
+    let rms = cursor.f32(0.0, max)?;
     Ok(MeasuredError { max, rms })
 }

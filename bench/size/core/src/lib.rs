@@ -50,7 +50,7 @@ pub unsafe extern "C" fn core_apply(
             name == entry.name().as_bytes()
         });
         let Some(tensor) = wanted else { return 2 };
-        if entry.shape().product::<u64>() != tensor.element_count as u64 {
+        if entry.element_count() != tensor.element_count as u64 {
             return 2;
         }
         // SAFETY: the caller's promise, for elements of the size that the pack gives.

@@ -1,9 +1,10 @@
 //! Index encoding 3: one bit for each element (`FORMAT.md`, 6.5).
 
 use super::Extent;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
+use crate::report::Wrong;
 use crate::stream::Stream;
-use crate::width::{narrow, wide};
+use crate::width::{length, wide};
 
 /// The one bits of a bitmap.
 #[derive(Clone, Copy, Debug)]
@@ -11,10 +12,10 @@ pub(crate) struct Bitmap<'a> {
     rest: &'a [u8],
     /// The bits of the last word that `next` has not given out, and the element of its lowest bit.
     word: u64,
-    word_start: u64,
+    word_start: usize,
     /// The element of the first bit of `rest`.
-    rest_start: u64,
-    end: u64,
+    rest_start: usize,
+    end: usize,
 }
 
 impl<'a> Bitmap<'a> {
@@ -40,9 +41,9 @@ impl<'a> Bitmap<'a> {
         if self.word == 0 {
             return None;
         }
-        let index = self.word_start.wrapping_add(u64::from(self.word.trailing_zeros()));
+        let index = self.word_start.wrapping_add(length(u64::from(self.word.trailing_zeros())));
         self.word &= self.word.wrapping_sub(1);
-        (index < self.end).then_some(narrow(index))
+        (index < self.end).then_some(index)
     }
 
     #[inline]
@@ -74,27 +75,27 @@ impl Iterator for Bitmap<'_> {
     }
 }
 
-pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
+pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong> {
     let expected = extent.elements.div_ceil(8);
-    let found = wide(stream.bytes.len());
+    let found = stream.bytes.len();
     if found < expected {
         return Err(stream.error(ErrorKind::Truncated));
     }
     // Unused bits come before the end of the stream, whatever follows there (`FORMAT.md`, 13).
-    let last = stream.bytes.get(narrow(expected.wrapping_sub(1)));
+    let last = stream.bytes.get(expected.wrapping_sub(1));
     if last.is_some_and(|last| *last & beyond(extent.elements) != 0) {
         return Err(stream.error(ErrorKind::Padding));
     }
     if found > expected {
         return Err(stream.error(ErrorKind::Trailing));
     }
-    let ones = stream.bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_add(u64::from(byte.count_ones())));
-    if ones == extent.entries { Ok(()) } else { Err(stream.count_error(extent.entries, ones)) }
+    let ones = stream.bytes.iter().fold(0_usize, |sum, byte| sum.wrapping_add(length(u64::from(byte.count_ones()))));
+    if ones == extent.entries { Ok(()) } else { Err(stream.count_error(wide(extent.entries), wide(ones))) }
 }
 
 /// The bits of the last byte of a bitmap that lie beyond its elements.
-pub(crate) const fn beyond(elements: u64) -> u8 {
-    match crate::width::low_u32(elements) & 7 {
+pub(crate) const fn beyond(elements: usize) -> u8 {
+    match crate::width::low_u32(wide(elements)) & 7 {
         0 => 0,
         used => u8::MAX.wrapping_shl(used),
     }

@@ -6,11 +6,12 @@
 use super::bitmap::beyond;
 use super::{Extent, Outcome};
 use crate::bits::{BitReader, mask};
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::layout::CODE_LENGTH_BITS;
 use crate::prefix_code::PrefixCode;
+use crate::report::Wrong;
 use crate::stream::Stream;
-use crate::width::{low_byte, low_u32, narrow};
+use crate::width::{length, low_byte, low_u32, wide};
 
 /// Counts of ones in a byte: 0 to 8.
 const COUNTS: usize = 9;
@@ -19,7 +20,7 @@ const COUNTS: usize = 9;
 const RANKED: [u8; 256] = ranked();
 
 /// For each count: where its bytes start in `RANKED`; the bits b and the threshold u of truncated binary.
-const GROUPS: [(u8, u32, u64); COUNTS] =
+const GROUPS: [(u8, u8, u8); COUNTS] =
     [(0, 0, 1), (1, 3, 8), (9, 4, 4), (37, 5, 8), (93, 6, 58), (163, 5, 8), (219, 4, 4), (247, 3, 8), (255, 0, 1)];
 
 /// The one bits of a counted bitmap.
@@ -29,21 +30,21 @@ pub(crate) struct CountedBitmap<'a> {
     code: PrefixCode,
     /// The bits of the last byte that `next` has not given out, and the element of its lowest bit.
     byte: u8,
-    byte_start: u64,
+    byte_start: usize,
     /// The element of the first bit of the next byte.
-    start: u64,
-    end: u64,
+    start: usize,
+    end: usize,
 }
 
 impl<'a> CountedBitmap<'a> {
-    pub(crate) fn new(stream: Stream<'a>, extent: Extent) -> Result<Self, Error> {
+    pub(crate) fn new(stream: Stream<'a, '_>, extent: Extent) -> Result<Self, Wrong> {
         let mut bits = BitReader::new(stream.bytes);
         let mut lengths = [0; COUNTS];
         for length in &mut lengths {
-            let field = bits.take(CODE_LENGTH_BITS).ok_or_else(|| stream.error(ErrorKind::Truncated))?;
+            let field = bits.take_apart(CODE_LENGTH_BITS).ok_or_else(|| stream.error(ErrorKind::Truncated))?;
             *length = low_byte(field);
         }
-        let code = PrefixCode::new(lengths.into_iter()).ok_or_else(|| stream.error(ErrorKind::Code))?;
+        let code = PrefixCode::new(&lengths).ok_or_else(|| stream.error(ErrorKind::Code))?;
         Ok(Self { bits, code, byte: 0, byte_start: 0, start: 0, end: extent.elements })
     }
 
@@ -68,21 +69,27 @@ impl<'a> CountedBitmap<'a> {
         if self.byte == 0 {
             return None;
         }
-        let index = self.byte_start.wrapping_add(u64::from(self.byte.trailing_zeros()));
+        let index = self.byte_start.wrapping_add(length(u64::from(self.byte.trailing_zeros())));
         self.byte &= self.byte.wrapping_sub(1);
-        Some(narrow(index))
+        Some(index)
     }
 
     #[inline]
     fn open_byte(&mut self) -> Outcome {
         self.byte_start = self.start;
-        self.start = self.start.wrapping_add(8);
+        self.start = self.start.saturating_add(8);
         self.byte = self.read_byte()?;
-        if self.start > self.end && self.byte & beyond(self.end) != 0 {
+        if self.end.wrapping_sub(self.byte_start) < 8 && self.byte & beyond(self.end) != 0 {
             self.byte = 0;
             return Err(ErrorKind::Padding);
         }
         Ok(())
+    }
+
+    /// As `open_byte`, for places where a call for each costs less than code of their own.
+    #[inline(never)]
+    fn open_byte_apart(&mut self) -> Outcome {
+        self.open_byte()
     }
 
     #[inline]
@@ -90,14 +97,15 @@ impl<'a> CountedBitmap<'a> {
         self.bits.refill();
         // A code and a rank have at most 15 + 7 bits: one refill is enough, and what is not there shows at the end.
         let (count, code_bits) = self.code.decode(self.bits.window()).ok_or(ErrorKind::Code)?;
-        let (place, bits, threshold) = GROUPS.get(usize::from(count)).ok_or(ErrorKind::Code)?;
+        let (place, bits, threshold) = *GROUPS.get(usize::from(count)).ok_or(ErrorKind::Code)?;
+        let (bits, threshold) = (u32::from(bits), u64::from(threshold));
         let window = self.bits.window().wrapping_shr(code_bits);
-        let field = window & mask(*bits);
-        let (rank, rank_bits) = if field < *threshold {
-            (field, *bits)
+        let field = window & mask(bits);
+        let (rank, rank_bits) = if field < threshold {
+            (field, bits)
         } else {
-            let more = window.wrapping_shr(*bits) & 1;
-            (field.wrapping_mul(2).wrapping_add(more).wrapping_sub(*threshold), bits.wrapping_add(1))
+            let more = window.wrapping_shr(bits) & 1;
+            (field.wrapping_mul(2).wrapping_add(more).wrapping_sub(threshold), bits.wrapping_add(1))
         };
         let used = code_bits.wrapping_add(rank_bits);
         if used > self.bits.available() {
@@ -120,7 +128,7 @@ impl Iterator for CountedBitmap<'_> {
             if self.start >= self.end {
                 return None;
             }
-            if self.open_byte().is_err() {
+            if self.open_byte_apart().is_err() {
                 self.start = self.end;
                 return None;
             }
@@ -128,11 +136,15 @@ impl Iterator for CountedBitmap<'_> {
     }
 }
 
-pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
-    let (entries, end) = CountedBitmap::new(stream, extent)?.run(0_u64, |sum, _| sum.wrapping_add(1));
-    let outcome: Outcome = end.and_then(BitReader::finish);
-    outcome.map_err(|kind| stream.error(kind))?;
-    if entries == extent.entries { Ok(()) } else { Err(stream.count_error(extent.entries, entries)) }
+pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong> {
+    let mut counted = CountedBitmap::new(stream, extent)?;
+    let mut entries = 0_usize;
+    while counted.start < counted.end {
+        counted.open_byte_apart().map_err(|kind| stream.error(kind))?;
+        entries = entries.wrapping_add(length(u64::from(counted.byte.count_ones())));
+    }
+    counted.bits.finish().map_err(|kind| stream.error(kind))?;
+    if entries == extent.entries { Ok(()) } else { Err(stream.count_error(wide(extent.entries), wide(entries))) }
 }
 
 #[expect(clippy::indexing_slicing, clippy::as_conversions, reason = "evaluated by the compiler, which would refuse it")]
@@ -161,7 +173,7 @@ pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
 
     let mut counts = [0_u64; COUNTS];
     for byte in bytes(indices, elements) {
-        if let Some(count) = counts.get_mut(crate::width::length(u64::from(byte.count_ones()))) {
+        if let Some(count) = counts.get_mut(length(u64::from(byte.count_ones()))) {
             *count = count.saturating_add(1);
         }
     }
@@ -173,18 +185,19 @@ pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
     }
     let ranks = ranks();
     for byte in bytes(indices, elements) {
-        let ones = crate::width::length(u64::from(byte.count_ones()));
+        let ones = length(u64::from(byte.count_ones()));
         let (Some((word, word_bits)), Some((_, rank_bits, threshold)), Some(rank)) =
             (codewords.get(ones), GROUPS.get(ones), ranks.get(usize::from(byte)))
         else {
             continue;
         };
         bits.put(*word, *word_bits);
-        if rank < threshold {
-            bits.put(*rank, *rank_bits);
+        let (rank_bits, threshold) = (u32::from(*rank_bits), u64::from(*threshold));
+        if *rank < threshold {
+            bits.put(*rank, rank_bits);
         } else {
-            let doubled = rank.saturating_add(*threshold);
-            bits.put(doubled >> 1, *rank_bits);
+            let doubled = rank.saturating_add(threshold);
+            bits.put(doubled >> 1, rank_bits);
             bits.put(doubled & 1, 1);
         }
     }
@@ -196,7 +209,7 @@ pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
 fn ranks() -> [u64; 256] {
     let mut ranks = [0; 256];
     for (place, byte) in (0_u64..).zip(RANKED) {
-        let start = GROUPS.get(crate::width::length(u64::from(byte.count_ones()))).map_or(0, |group| group.0);
+        let start = GROUPS.get(length(u64::from(byte.count_ones()))).map_or(0, |group| group.0);
         if let Some(rank) = ranks.get_mut(usize::from(byte)) {
             *rank = place.saturating_sub(u64::from(start));
         }

@@ -1,9 +1,9 @@
 //! Index encoding 4: every element is an entry, and nothing is written (`FORMAT.md`, 6.6).
 
 use super::Extent;
-use crate::error::Error;
+use crate::report::Wrong;
 use crate::stream::Stream;
-use crate::width::narrow;
+use crate::width::wide;
 
 /// All indices of a tensor.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Dense {
 
 impl Dense {
     pub(crate) const fn new(extent: Extent) -> Self {
-        Self { next: 0, end: narrow(extent.elements) }
+        Self { next: 0, end: extent.elements }
     }
 
     #[inline]
@@ -42,9 +42,9 @@ impl Iterator for Dense {
     }
 }
 
-pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
+pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong> {
     if extent.entries != extent.elements {
-        return Err(stream.count_error(extent.elements, extent.entries));
+        return Err(stream.count_error(wide(extent.elements), wide(extent.entries)));
     }
     stream.check_size(0)
 }

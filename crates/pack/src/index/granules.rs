@@ -2,40 +2,42 @@
 //!
 //! Masks trained in rows or in blocks of a memory page cost next to nothing this way.
 
-use super::{Extent, Outcome, RiceGaps};
+use super::{Extent, RiceGaps};
 use crate::bits::BitReader;
 use crate::cursor::Cursor;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
+use crate::report::Wrong;
 use crate::stream::Stream;
-use crate::width::narrow;
+use crate::width::{length, narrow, wide};
 
 /// All elements of the granules present.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Granules<'a> {
     granules: RiceGaps<'a>,
-    granule_elements: u64,
-    elements: u64,
+    granule_elements: usize,
+    elements: usize,
     /// What is left of the granule that `next` is in.
-    position: u64,
-    stop: u64,
+    position: usize,
+    stop: usize,
 }
 
 impl<'a> Granules<'a> {
-    pub(crate) fn new(stream: Stream<'a>, extent: Extent) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(stream.bytes, 0, stream.subject);
-        let mut varint = || cursor.varint().map_err(|error| stream.error(error.kind));
+    pub(crate) fn new(stream: Stream<'a, '_>, extent: Extent) -> Result<Self, Wrong> {
+        let mut cursor = Cursor::new(stream.bytes, 0, stream.subject, stream.report);
+        let mut varint = || cursor.varint().map_err(|wrong| stream.as_a_whole(wrong));
         let granule_elements = varint()?;
-        if granule_elements < 2 || granule_elements > extent.elements {
-            return Err(stream.count_error(extent.elements, granule_elements));
+        if granule_elements < 2 || granule_elements > wide(extent.elements) {
+            return Err(stream.count_error(wide(extent.elements), granule_elements));
         }
         let granule_count = varint()?;
         if granule_count == 0 {
             return Err(stream.count_error(1, granule_count));
         }
+        let granule_elements = narrow(granule_elements);
         let granules_in_all = extent.elements.div_ceil(granule_elements);
         let rest = cursor.take(cursor.remaining())?;
         Ok(Self {
-            granules: RiceGaps::new(rest, granules_in_all, granule_count),
+            granules: RiceGaps::new(rest, granules_in_all, length(granule_count)),
             granule_elements,
             elements: extent.elements,
             position: 0,
@@ -47,13 +49,13 @@ impl<'a> Granules<'a> {
     pub(crate) fn run<B>(self, init: B, mut f: impl FnMut(B, usize) -> B) -> (B, Result<BitReader<'a>, ErrorKind>) {
         let mut folded = init;
         for element in self.position..self.stop {
-            folded = f(folded, narrow(element));
+            folded = f(folded, element);
         }
         let (granule_elements, elements) = (self.granule_elements, self.elements);
         self.granules.run(folded, |mut folded, granule| {
             let (start, stop) = bounds(granule, granule_elements, elements);
             for element in start..stop {
-                folded = f(folded, narrow(element));
+                folded = f(folded, element);
             }
             folded
         })
@@ -63,20 +65,20 @@ impl<'a> Granules<'a> {
     #[inline]
     pub(crate) fn runs(self, mut f: impl FnMut(usize, usize)) {
         if self.position < self.stop {
-            f(narrow(self.position), narrow(self.stop));
+            f(self.position, self.stop);
         }
         let (granule_elements, elements) = (self.granule_elements, self.elements);
-        self.granules.for_each(|granule| {
+        let ((), _end) = self.granules.run((), |(), granule| {
             let (start, stop) = bounds(granule, granule_elements, elements);
-            f(narrow(start), narrow(stop));
+            f(start, stop);
         });
     }
 }
 
 /// First element of a granule, and the one after its last.
 #[inline]
-fn bounds(granule: usize, granule_elements: u64, elements: u64) -> (u64, u64) {
-    let start = crate::width::wide(granule).saturating_mul(granule_elements);
+fn bounds(granule: usize, granule_elements: usize, elements: usize) -> (usize, usize) {
+    let start = granule.saturating_mul(granule_elements);
     (start, start.saturating_add(granule_elements).min(elements))
 }
 
@@ -91,20 +93,19 @@ impl Iterator for Granules<'_> {
         }
         let element = self.position;
         self.position = element.saturating_add(1);
-        Some(narrow(element))
+        Some(element)
     }
 }
 
-pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
-    let granules = Granules::new(stream, extent)?;
-    let Granules { granule_elements, elements, .. } = granules;
-    let (entries, end) = granules.granules.run(0_u64, |sum, granule| {
+pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong> {
+    let Granules { mut granules, granule_elements, elements, .. } = Granules::new(stream, extent)?;
+    let mut entries = 0_usize;
+    while let Some(granule) = granules.step().map_err(|kind| stream.error(kind))? {
         let (start, stop) = bounds(granule, granule_elements, elements);
-        sum.saturating_add(stop.saturating_sub(start))
-    });
-    let outcome: Outcome = end.and_then(BitReader::finish);
-    outcome.map_err(|kind| stream.error(kind))?;
-    if entries == extent.entries { Ok(()) } else { Err(stream.count_error(extent.entries, entries)) }
+        entries = entries.saturating_add(stop.saturating_sub(start));
+    }
+    granules.rest().finish().map_err(|kind| stream.error(kind))?;
+    if entries == extent.entries { Ok(()) } else { Err(stream.count_error(wide(extent.entries), wide(entries))) }
 }
 
 /// The stream for strictly ascending indices; none if no granule of two or more elements fits them.
@@ -117,7 +118,7 @@ pub(crate) fn encode(indices: &[u64], elements: u64) -> Option<alloc::vec::Vec<u
     let granules = || indices.iter().copied().filter(|index| index.is_multiple_of(granule_elements));
     let mut stream = alloc::vec::Vec::new();
     crate::cursor::encode_varint(granule_elements, &mut stream);
-    crate::cursor::encode_varint(crate::width::wide(granules().count()), &mut stream);
+    crate::cursor::encode_varint(wide(granules().count()), &mut stream);
     let numbers = granules().map(|index| index.checked_div(granule_elements).unwrap_or_default());
     stream.extend(super::rice_gaps::encode(numbers));
     Some(stream)

@@ -16,8 +16,9 @@ pub(crate) use self::counted_bitmap::CountedBitmap;
 pub(crate) use self::dense::Dense;
 pub(crate) use self::granules::Granules;
 pub(crate) use self::rice_gaps::RiceGaps;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::layout::index::{BITMAP, COUNTED_BITMAP, DENSE, GRANULES, RICE_GAPS};
+use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 
 /// How the mask of a tensor is written down.
@@ -91,21 +92,24 @@ enum Decoder<'a> {
 /// The sizes that an index stream must agree with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
-    /// Elements of the tensor; fits `usize`.
-    pub(crate) elements: u64,
+    /// Elements of the tensor.
+    pub(crate) elements: usize,
     /// Entries of the tensor.
-    pub(crate) entries: u64,
+    pub(crate) entries: usize,
 }
 
 impl<'a> Indices<'a> {
-    pub(crate) fn new(encoding: IndexEncoding, stream: Stream<'a>, extent: Extent) -> Self {
+    /// What `check` has passed.
+    pub(crate) fn new(encoding: IndexEncoding, bytes: &'a [u8], extent: Extent) -> Self {
+        let report = Report::blank();
+        let stream = Stream::again(bytes, &report);
         Self(match encoding {
-            IndexEncoding::RiceGaps => Decoder::RiceGaps(RiceGaps::new(stream.bytes, extent.elements, extent.entries)),
+            IndexEncoding::RiceGaps => Decoder::RiceGaps(RiceGaps::new(bytes, extent.elements, extent.entries)),
             IndexEncoding::Granules => match Granules::new(stream, extent) {
                 Ok(granules) => Decoder::Granules(granules),
                 Err(_) => Decoder::Nothing,
             },
-            IndexEncoding::Bitmap => Decoder::Bitmap(Bitmap::new(stream.bytes, extent)),
+            IndexEncoding::Bitmap => Decoder::Bitmap(Bitmap::new(bytes, extent)),
             IndexEncoding::Dense => Decoder::Dense(Dense::new(extent)),
             IndexEncoding::CountedBitmap => match CountedBitmap::new(stream, extent) {
                 Ok(counted) => Decoder::CountedBitmap(counted),
@@ -115,7 +119,7 @@ impl<'a> Indices<'a> {
     }
 
     /// Every check that can be made on an index stream.
-    pub(crate) fn check(encoding: IndexEncoding, stream: Stream<'a>, extent: Extent) -> Result<(), Error> {
+    pub(crate) fn check(encoding: IndexEncoding, stream: Stream<'a, '_>, extent: Extent) -> Result<(), Wrong> {
         match encoding {
             IndexEncoding::RiceGaps => rice_gaps::check(stream, extent),
             IndexEncoding::Granules => granules::check(stream, extent),

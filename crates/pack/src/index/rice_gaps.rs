@@ -4,30 +4,33 @@
 
 use super::{Extent, Outcome};
 use crate::bits::BitReader;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::layout::{BLOCK_ENTRIES, RICE_PARAMETER_BITS};
+use crate::report::Wrong;
 use crate::stream::Stream;
-use crate::width::{low_u32, narrow, wide};
+#[cfg(feature = "write")]
+use crate::width::wide;
+use crate::width::{length, low_u32};
 
 /// Codes that are read between two refills: a refill is the longest step from one code to the next, and at the usual
 /// parameters so many codes lie in the 56 bits that it brings. Longer ones bring their own.
-const CODES_PER_REFILL: u64 = 6;
+const CODES_PER_REFILL: usize = 6;
 
 /// Strictly ascending indices below `end`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RiceGaps<'a> {
     bits: BitReader<'a>,
     /// Entries still to come, in all and in this block.
-    left: u64,
-    left_in_block: u64,
+    left: usize,
+    left_in_block: usize,
     k: u32,
     /// The smallest index that can come next.
-    next: u64,
-    end: u64,
+    next: usize,
+    end: usize,
 }
 
 impl<'a> RiceGaps<'a> {
-    pub(crate) const fn new(bytes: &'a [u8], end: u64, count: u64) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8], end: usize, count: usize) -> Self {
         Self { bits: BitReader::new(bytes), left: count, left_in_block: 0, k: 0, next: 0, end }
     }
 
@@ -46,12 +49,12 @@ impl<'a> RiceGaps<'a> {
                 self.bits.refill();
                 for _ in 0..group {
                     let Some(gap) = self.bits.rice_at_hand(k) else { return (folded, Err(ErrorKind::Truncated)) };
-                    let index = self.next.saturating_add(gap);
+                    let index = self.next.saturating_add(length(gap));
                     if index >= end {
                         return (folded, Err(ErrorKind::Index));
                     }
                     self.next = index.wrapping_add(1);
-                    folded = f(folded, narrow(index));
+                    folded = f(folded, index);
                 }
                 left = left.wrapping_sub(group);
             }
@@ -63,17 +66,34 @@ impl<'a> RiceGaps<'a> {
 
     #[inline]
     fn open_block(&mut self) -> Option<()> {
-        self.k = low_u32(self.bits.take(RICE_PARAMETER_BITS)?);
-        self.left_in_block = self.left.min(wide(BLOCK_ENTRIES));
+        self.k = low_u32(self.bits.take_apart(RICE_PARAMETER_BITS)?);
+        self.left_in_block = self.left.min(BLOCK_ENTRIES);
         Some(())
     }
 
-    fn step(&mut self) -> Option<u64> {
-        if self.left_in_block == 0 {
-            self.open_block()?;
+    /// The next index; none after the last one. For places where a call for each costs less than a loop of their own.
+    #[inline(never)]
+    pub(crate) fn step(&mut self) -> Result<Option<usize>, ErrorKind> {
+        if self.left == 0 {
+            return Ok(None);
         }
-        let index = self.next.saturating_add(self.bits.rice(self.k)?);
-        (index < self.end).then_some(index)
+        if self.left_in_block == 0 {
+            self.open_block().ok_or(ErrorKind::Truncated)?;
+        }
+        let gap = self.bits.rice(self.k).ok_or(ErrorKind::Truncated)?;
+        let index = self.next.saturating_add(length(gap));
+        if index >= self.end {
+            return Err(ErrorKind::Index);
+        }
+        self.next = index.wrapping_add(1);
+        self.left = self.left.saturating_sub(1);
+        self.left_in_block = self.left_in_block.saturating_sub(1);
+        Ok(Some(index))
+    }
+
+    /// What follows the last index.
+    pub(crate) const fn rest(&self) -> BitReader<'a> {
+        self.bits
     }
 }
 
@@ -82,21 +102,14 @@ impl Iterator for RiceGaps<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
-        if self.left == 0 {
-            return None;
-        }
-        let Some(index) = self.step() else {
+        self.step().unwrap_or_else(|_| {
             self.left = 0;
-            return None;
-        };
-        self.next = index.wrapping_add(1);
-        self.left = self.left.saturating_sub(1);
-        self.left_in_block = self.left_in_block.saturating_sub(1);
-        Some(narrow(index))
+            None
+        })
     }
 }
 
-pub(crate) fn check(stream: Stream<'_>, extent: Extent) -> Result<(), Error> {
+pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong> {
     let ((), end) = RiceGaps::new(stream.bytes, extent.elements, extent.entries).run((), |(), _| ());
     let outcome: Outcome = end.and_then(BitReader::finish);
     outcome.map_err(|kind| stream.error(kind))

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::{Extent, IndexEncoding, Indices, bitmap, counted_bitmap, encode, granules, rice_gaps};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
+use crate::report::reported;
 use crate::stream::Stream;
 use crate::width::{narrow, wide};
 
@@ -18,8 +19,8 @@ const ALL: [IndexEncoding; 5] = [
     IndexEncoding::CountedBitmap,
 ];
 
-fn stream(bytes: &[u8]) -> Stream<'_> {
-    Stream { bytes, offset: 100, subject: "index stream" }
+fn check(encoding: IndexEncoding, bytes: &[u8], extent: Extent) -> Result<(), Error> {
+    reported(|report| Indices::check(encoding, Stream { bytes, offset: 100, subject: "index stream", report }, extent))
 }
 
 /// Every encoding that can write this mask.
@@ -37,11 +38,11 @@ fn every_encoding(indices: &[u64], elements: u64) -> Vec<(IndexEncoding, Vec<u8>
 }
 
 fn comes_back(indices: &[u64], elements: u64) {
-    let extent = Extent { elements, entries: wide(indices.len()) };
+    let extent = Extent { elements: narrow(elements), entries: indices.len() };
     let expected: Vec<usize> = indices.iter().map(|index| narrow(*index)).collect();
     for (encoding, bytes) in every_encoding(indices, elements) {
-        assert_eq!(Indices::check(encoding, stream(&bytes), extent), Ok(()), "{encoding}");
-        let decoded = Indices::new(encoding, stream(&bytes), extent);
+        assert_eq!(check(encoding, &bytes, extent), Ok(()), "{encoding}");
+        let decoded = Indices::new(encoding, &bytes, extent);
         let mut folded = Vec::new();
         decoded.for_each(|index| folded.push(index));
         assert_eq!(folded, expected, "{encoding}, folded");
@@ -61,7 +62,8 @@ fn comes_back(indices: &[u64], elements: u64) {
 }
 
 /// Miri takes a thousand times as long, and wants less of everything.
-const ELEMENTS_MAX: u64 = if cfg!(miri) { 100 } else { 3000 };
+const ELEMENTS_MAX: u64 = if cfg!(miri) { 30 } else { 3000 };
+const GRANULE_MAX: u64 = if cfg!(miri) { 5 } else { 40 };
 
 fn any_mask() -> impl Strategy<Value = (Vec<u64>, u64)> {
     (1_u64..ELEMENTS_MAX, 1_u64..400, any::<u64>()).prop_map(|(elements, spread, seed)| {
@@ -84,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn granules_come_back((granules, count) in any_mask(), len in 2_u64..40, missing in 0_u64..39) {
+    fn granules_come_back((granules, count) in any_mask(), len in 2_u64..GRANULE_MAX, missing in 0_u64..39) {
         let elements = (count * len).saturating_sub(missing % len).max(1);
         let indices: Vec<u64> =
             granules.iter().flat_map(|granule| granule * len..(granule + 1) * len).filter(|i| *i < elements).collect();
@@ -98,10 +100,10 @@ proptest! {
         elements in 1_u64..700,
         entries in 1_u64..700,
     ) {
-        let extent = Extent { elements, entries };
+        let extent = Extent { elements: narrow(elements), entries: narrow(entries) };
         for encoding in ALL {
-            let checked = Indices::check(encoding, stream(&bytes), extent);
-            let indices: Vec<usize> = Indices::new(encoding, stream(&bytes), extent).take(100_000).collect();
+            let checked = check(encoding, &bytes, extent);
+            let indices: Vec<usize> = Indices::new(encoding, &bytes, extent).take(100_000).collect();
             prop_assert!(indices.iter().all(|index| wide(*index) < elements), "{}", encoding);
             prop_assert!(indices.windows(2).all(|pair| pair[0] < pair[1]), "{}", encoding);
             if checked.is_ok() {
@@ -112,13 +114,13 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_is_refused_or_read_as_promised((indices, elements) in any_mask(), flip in any::<usize>()) {
-        let extent = Extent { elements, entries: wide(indices.len()) };
+        let extent = Extent { elements: narrow(elements), entries: indices.len() };
         for (encoding, mut bytes) in every_encoding(&indices, elements) {
             let bits = bytes.len() * 8;
             let Some(bit) = flip.checked_rem(bits) else { continue };
             bytes[bit / 8] ^= 1 << (bit % 8);
-            if Indices::check(encoding, stream(&bytes), extent).is_ok() {
-                let read: Vec<usize> = Indices::new(encoding, stream(&bytes), extent).collect();
+            if check(encoding, &bytes, extent).is_ok() {
+                let read: Vec<usize> = Indices::new(encoding, &bytes, extent).collect();
                 prop_assert_eq!(read.len(), indices.len(), "{}", encoding);
                 prop_assert!(read.windows(2).all(|pair| pair[0] < pair[1]), "{}", encoding);
                 prop_assert!(read.iter().all(|index| wide(*index) < elements), "{}", encoding);
@@ -130,12 +132,16 @@ proptest! {
 #[test]
 fn far_and_near_entries_come_back() {
     comes_back(&[0], 1);
-    comes_back(&[(1 << 40) - 1], 1 << 40);
-    comes_back(&[0, 1, 2, 1 << 33, (1 << 39) + 5], 1 << 40);
+    // On 32-bit machines no such tensor is let in.
+    if usize::BITS == 64 {
+        comes_back(&[(1 << 40) - 1], 1 << 40);
+        comes_back(&[0, 1, 2, 1 << 33, (1 << 39) + 5], 1 << 40);
+    }
     // One gap that is far longer than its block's parameter is made for.
+    let far = if cfg!(miri) { 1_000 } else { 20_000 };
     let mut indices: Vec<u64> = (0..255).collect();
-    indices.push(20_000);
-    comes_back(&indices, 20_001);
+    indices.push(far);
+    comes_back(&indices, far + 1);
 }
 
 #[test]
@@ -156,14 +162,14 @@ fn the_shortest_encoding_wins() {
         },
         Case {
             what: "rows",
-            indices: (0..99).filter(|r| r % 3 == 0).flat_map(|r| r * 64..(r + 1) * 64).collect(),
-            elements: 99 * 64,
+            indices: (0..33).filter(|r| r % 3 == 0).flat_map(|r| r * 16..(r + 1) * 16).collect(),
+            elements: 33 * 16,
             encoding: IndexEncoding::Granules,
         },
         Case {
             what: "every other",
-            indices: (0..4096).map(|i| i * 2 + u64::from(i * i % 7 < 3)).collect(),
-            elements: 8193,
+            indices: (0..512).map(|i| i * 2 + u64::from(i * i % 7 < 3)).collect(),
+            elements: 1025,
             encoding: IndexEncoding::CountedBitmap,
         },
         Case {
@@ -235,11 +241,11 @@ fn every_fault_has_its_kind() {
     ];
     let extent = Extent { elements: 10, entries: 2 };
     for Case { what, encoding, bytes, kind } in cases {
-        let found = Indices::check(encoding, stream(bytes), extent).map_err(|error| error.kind);
+        let found = check(encoding, bytes, extent).map_err(|error| error.kind);
         assert_eq!(found, Err(kind), "{what}");
     }
     let all = Extent { elements: 10, entries: 10 };
-    let found = Indices::check(Dense, stream(&[0]), all).map_err(|error| (error.kind, error.offset));
+    let found = check(Dense, &[0], all).map_err(|error| (error.kind, error.offset));
     assert_eq!(found, Err((ErrorKind::Trailing, 100)), "dense with bytes");
     for (encoding, bytes) in [
         (RiceGaps, &[0x60][..]),
@@ -247,6 +253,6 @@ fn every_fault_has_its_kind() {
         (Bitmap, &[3, 0]),
         (CountedBitmap, &[0x01, 0x01, 0, 0, 0x10, 0]),
     ] {
-        assert_eq!(Indices::check(encoding, stream(bytes), extent), Ok(()), "{encoding}");
+        assert_eq!(check(encoding, bytes, extent), Ok(()), "{encoding}");
     }
 }

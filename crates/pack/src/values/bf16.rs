@@ -1,6 +1,6 @@
 //! Value encoding 2: deltas as bf16, the upper half of an f32 (`FORMAT.md`, 6.9).
 
-use crate::error::Error;
+use crate::report::Wrong;
 use crate::stream::Stream;
 
 /// Deltas rounded to bf16.
@@ -40,7 +40,7 @@ fn decode(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
-pub(crate) fn check(stream: Stream<'_>) -> Result<(), Error> {
+pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
     match Bf16Values::new(stream.bytes).position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(position) => Err(stream.number_error(position.saturating_mul(2))),

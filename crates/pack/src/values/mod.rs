@@ -12,9 +12,9 @@ use self::int8::Int8Values;
 pub(crate) use self::lossless::LosslessValues;
 use self::plain::F32Values;
 use crate::dtype::Dtype;
-use crate::error::Error;
 use crate::index::Indices;
 use crate::layout::value::{BF16, F32, INT8, LOSSLESS};
+use crate::report::Wrong;
 use crate::stream::Stream;
 use crate::width::length;
 
@@ -146,7 +146,7 @@ pub(crate) fn size_bytes(encoding: ValueEncoding, count: u64) -> Option<u64> {
 }
 
 /// Every check that can be made on a value stream of a tensor.
-pub(crate) fn check(encoding: ValueEncoding, stream: Stream<'_>, count: u64, dtype: Dtype) -> Result<(), Error> {
+pub(crate) fn check(encoding: ValueEncoding, stream: Stream<'_, '_>, count: u64, dtype: Dtype) -> Result<(), Wrong> {
     match size_bytes(encoding, count) {
         Some(size) => {
             stream.check_size(size)?;
@@ -157,7 +157,7 @@ pub(crate) fn check(encoding: ValueEncoding, stream: Stream<'_>, count: u64, dty
 }
 
 /// The numbers of a stream of the right size are finite.
-pub(crate) fn check_deltas(encoding: ValueEncoding, stream: Stream<'_>) -> Result<(), Error> {
+pub(crate) fn check_deltas(encoding: ValueEncoding, stream: Stream<'_, '_>) -> Result<(), Wrong> {
     match encoding {
         ValueEncoding::F32 => plain::check(stream),
         ValueEncoding::Bf16 => bf16::check(stream),

@@ -1,6 +1,6 @@
 //! Value encoding 1: deltas as f32 (`FORMAT.md`, 6.9).
 
-use crate::error::Error;
+use crate::report::Wrong;
 use crate::stream::Stream;
 
 /// Deltas as they are.
@@ -40,7 +40,7 @@ const fn decode(bytes: [u8; 4]) -> f32 {
     f32::from_le_bytes(bytes)
 }
 
-pub(crate) fn check(stream: Stream<'_>) -> Result<(), Error> {
+pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
     match F32Values::new(stream.bytes).position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(position) => Err(stream.number_error(position.saturating_mul(4))),

@@ -30,7 +30,7 @@ use crate::read::Pack;
 use crate::signature::Signature;
 use crate::tensors::MeasuredError;
 use crate::values::{self, ValueEncoding, Values as Decoded, lossless};
-use crate::width::{length, low_byte, wide};
+use crate::width::{low_byte, wide};
 
 /// A tensor's entries, as they go into a pack.
 #[derive(Clone, Copy, Debug)]
@@ -399,7 +399,7 @@ fn assemble(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
         table.extend(start.saturating_add(wide(body.len())).to_le_bytes());
         table.extend(wide(bytes.len()).to_le_bytes());
         body.extend(bytes);
-        body.resize(length(align(wide(body.len()))), 0);
+        body.resize(align(body.len()), 0);
     }
     let mut file = MAGIC.to_vec();
     file.extend(MAJOR.to_le_bytes());
