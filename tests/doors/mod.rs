@@ -7,23 +7,29 @@
 mod base_json;
 mod http_body;
 mod journal;
+mod key_file;
 mod pack;
 mod safetensors;
+mod trust_json;
 
 pub use self::base_json::base_json;
 pub use self::http_body::http_body;
 pub use self::journal::journal;
+pub use self::key_file::key_file;
 pub use self::pack::{change_a_section, pack};
 pub use self::safetensors::safetensors;
+pub use self::trust_json::trust_json;
 
 /// A door.
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 5] = [
+pub const DOORS: [(&str, Door); 7] = [
     ("base_json", base_json),
     ("http_body", http_body),
     ("journal", journal),
+    ("key_file", key_file),
     ("pack", pack),
     ("safetensors", safetensors),
+    ("trust_json", trust_json),
 ];

@@ -51,7 +51,7 @@ impl Store {
     pub fn trust(&self) -> Result<Trust, Error> {
         let path = self.folder.join(TRUST);
         match self.disk.read(&path, FILE_BYTES_MAX) {
-            Ok(bytes) => decode(&bytes).map_err(|cause| {
+            Ok(bytes) => Trust::decode(&bytes).map_err(|cause| {
                 let cause = cause.while_doing(format!("read the pinned keys `{}`", path.display()));
                 cause.with_help("nothing is trusted until this is settled: remove the file and pin the keys again")
             }),
@@ -96,22 +96,37 @@ impl Store {
     fn change_trust(&self, edit: impl FnOnce(&Trust) -> Result<Trust, Error>) -> Result<Trust, Error> {
         let _writer = self.writer()?;
         let trust = edit(&self.trust()?)?;
-        put(&*self.disk, &self.folder.join(TRUST), &encode(&trust)?, true)?;
+        put(&*self.disk, &self.folder.join(TRUST), &trust.encode()?, true)?;
         Ok(trust)
     }
 }
 
-fn encode(trust: &Trust) -> Result<Vec<u8>, Error> {
-    let key = |key: PublicKey| WrittenKey { id: key.id().to_string(), key: format!("{key:x}") };
-    let written = Written {
-        format: FORMAT.to_owned(),
-        version: VERSION,
-        threshold: trust.threshold(),
-        keys: trust.keys().map(key).collect(),
-        digest: digest(trust).to_string(),
-    };
-    serde_json::to_vec_pretty(&written)
-        .map_err(|cause| Error::new(ErrorKind::Io, "the pinned keys cannot be written down").with_source(cause))
+impl Trust {
+    /// The bytes of `trust.json`: threshold and keys. That unsigned packs are allowed is said at each start, and never
+    /// written down.
+    ///
+    /// # Errors
+    /// `Io`, which has never been seen: it is what the writer of JSON could say.
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        let key = |key: PublicKey| WrittenKey { id: key.id().to_string(), key: format!("{key:x}") };
+        let written = Written {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            threshold: self.threshold(),
+            keys: self.keys().map(key).collect(),
+            digest: digest(self).to_string(),
+        };
+        serde_json::to_vec_pretty(&written)
+            .map_err(|cause| Error::new(ErrorKind::Io, "the pinned keys cannot be written down").with_source(cause))
+    }
+
+    /// What the bytes of a `trust.json` say.
+    ///
+    /// # Errors
+    /// `Damaged` when they are not what was written; `Unsupported` for a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        decode(bytes)
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<Trust, Error> {
