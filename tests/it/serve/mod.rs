@@ -6,6 +6,7 @@ mod doors;
 mod limits;
 mod load;
 mod manual;
+mod onnxruntime;
 mod started;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! A server of the real program on the handwriting base, with the engine that is always there.
+//! A server of the real program on the handwriting base, with the engine that is always there unless another is named.
 
 use std::fs;
 use std::io::BufReader;
@@ -30,7 +30,15 @@ impl Started {
 
     /// With these options, which say where it listens.
     pub(super) fn with(store: &Path, options: &[&str]) -> Self {
-        let mut command = serve(store, options);
+        Self::by(serve(store, options))
+    }
+
+    /// With another engine, on a free port of the loopback.
+    pub(super) fn on_engine(engine: &str, store: &Path) -> Self {
+        Self::by(serve_on(engine, store, &["--http", "127.0.0.1:0"]))
+    }
+
+    fn by(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a program that was built can be started");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut said = Deserializer::from_reader(stdout).into_iter::<Value>();
@@ -97,11 +105,13 @@ impl Drop for Started {
 
 /// The command, for those that are refused.
 pub(super) fn serve(store: &Path, options: &[&str]) -> Command {
+    serve_on("burn", store, options)
+}
+
+fn serve_on(engine: &str, store: &Path, options: &[&str]) -> Command {
     let mut command = taskvec_device(store);
-    command
-        .args(["serve", "--json", "--engine", "burn", "--allow-unsigned", "--base"])
-        .arg(handwriting())
-        .args(options);
+    command.args(["serve", "--json", "--engine", engine, "--allow-unsigned", "--base"]);
+    command.arg(handwriting()).args(options);
     command
 }
 
