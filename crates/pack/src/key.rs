@@ -145,6 +145,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes: it searches the document")]
     fn the_key_file_is_the_one_of_the_document() {
         let text = key().to_string();
         assert!(FORMAT.contains(&format!("```text\n{text}```")), "{text}");
