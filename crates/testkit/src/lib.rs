@@ -15,7 +15,8 @@
 //!
 //! 1. The specification decides. Where code and `FORMAT.md` differ, one of them is changed on purpose, never both in silence.
 //! 2. The plainest way that is right: one bit at a time, everything copied, no table that could be computed.
-//! 3. Packs are made by hand byte by byte ([`hand_made`]), not by the writer that is under test.
+//! 3. Packs are made by hand byte by byte ([`hand_made`]), not by the writer that is under test; and so are the checkpoints of
+//!    other programs ([`saved`]).
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ mod limits;
 pub mod naive_arithmetic;
 pub mod naive_reader;
 mod prefix_code;
+pub mod saved;
 
 pub use self::contents::Contents;
 pub use self::crc32::crc32;
