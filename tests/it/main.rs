@@ -12,6 +12,8 @@ mod journey;
 #[cfg(unix)]
 mod offline;
 mod openvino;
+#[cfg(target_os = "linux")]
+mod peak_memory;
 mod places;
 #[cfg(target_os = "linux")]
 mod power_cut;
@@ -19,4 +21,5 @@ mod programs;
 mod refusals;
 mod serve;
 mod small_pack;
+mod sources;
 mod trust;

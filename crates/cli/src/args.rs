@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Train a base model or a skill by a recipe
     Train(Train),
-    /// Make a pack from two checkpoints
+    /// Make a pack from two checkpoints, or from a LoRA adapter
     Diff(Diff),
     /// Write the tuned checkpoint that a base and packs make
     Apply(Apply),
@@ -71,14 +71,18 @@ pub(crate) struct Train {
     pub(crate) out: PathBuf,
 }
 
-/// Make a pack from a base checkpoint and a tuned checkpoint of the same shape.
+/// Make a pack from a base checkpoint and a tuned checkpoint of the same shape, or from a base and a LoRA adapter.
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// Base checkpoint: a safetensors file or a base bundle
+    /// Base checkpoint: a safetensors, PyTorch, ONNX or GGUF file, an index of shards, or the folder of a model
     pub(crate) base: PathBuf,
-    /// Tuned checkpoint: a safetensors file
-    pub(crate) tuned: PathBuf,
-    /// Keep the tuned weights bit for bit (the default unless --values is given)
+    /// Tuned checkpoint: any of these, too
+    #[arg(required_unless_present = "lora")]
+    pub(crate) tuned: Option<PathBuf>,
+    /// LoRA adapter in place of a tuned checkpoint: a file, or the folder that PEFT saved
+    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["tuned", "lossless"])]
+    pub(crate) lora: Option<PathBuf>,
+    /// Keep the tuned weights bit for bit (the default unless --values or --lora is given)
     #[arg(long, conflicts_with = "values")]
     pub(crate) lossless: bool,
     /// Round the deltas to this encoding instead
@@ -98,12 +102,12 @@ pub(crate) struct Diff {
 /// Write base + sum of alpha * delta as a checkpoint.
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
-    /// Base checkpoint: a safetensors file or a base bundle
+    /// Base checkpoint: anything that `diff` takes
     pub(crate) base: PathBuf,
     /// Packs, each with its alpha: FILE or FILE@ALPHA (default: the pack's recommended alpha)
     #[arg(required = true, value_name = "PACK[@ALPHA]")]
     pub(crate) packs: Vec<PackAtAlpha>,
-    /// The checkpoint to write
+    /// The checkpoint to write, in safetensors
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
+use taskvec_checkpoint::Checkpoint;
+
 use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::Result;
 use crate::recipe::Values;
@@ -15,15 +16,18 @@ pub struct Diff {
     pub encoded: Encoded,
     /// What [`Comparison::warnings`] are drawn from.
     pub comparison: Comparison,
+    /// What was decided when the checkpoints were opened and compared.
+    pub notes: Vec<String>,
 }
 
-/// The pack that turns `base` into `tuned`; either is a safetensors file or the folder of a base bundle.
+/// The pack that turns `base` into `tuned`; either is anything that [`Checkpoint::open`] reads, and they need not be of one
+/// form.
 ///
 /// It has no head and no probes, since two checkpoints do not say what they are for. Its density is the share of elements
 /// that changed. `name`: by default the tuned file's, without its extension.
 ///
 /// # Errors
-/// As [`compare`], and `Usage` for a name that no pack can have.
+/// As [`Checkpoint::open`] and [`compare`], and `Usage` for a name that no pack can have.
 pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Result<Diff> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let file_name = |checkpoint: &Checkpoint| {
@@ -40,5 +44,13 @@ pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Re
     let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
     let comparison = compare(&base, &tuned, exactness, |tensor| writer.tensor(&tensor))?;
     writer.density(comparison.whole.changed_share() as f32);
-    Ok(Diff { encoded: writer.finish()?, comparison })
+    let told = |checkpoint: &Checkpoint| {
+        let file = file_name(checkpoint);
+        checkpoint.notes().iter().map(|note| format!("{file}: {note}")).collect::<Vec<_>>()
+    };
+    let mut notes = [told(&base), told(&tuned)].concat();
+    if comparison.widened_count > 0 {
+        notes.push(format!("{} tensors have different dtypes: compared as f32", comparison.widened_count));
+    }
+    Ok(Diff { encoded: writer.finish()?, comparison, notes })
 }

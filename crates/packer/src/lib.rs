@@ -42,7 +42,6 @@
 
 pub mod apply;
 mod augment;
-pub mod checkpoint;
 mod crew;
 pub mod diff;
 pub mod encode;
@@ -51,6 +50,7 @@ pub mod evaluate;
 mod examples;
 pub mod export;
 mod finetune;
+pub mod lora;
 pub mod mask;
 pub mod optimizer;
 pub mod pack_run;

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use taskvec_bundle::{Head, Preprocessing, TensorFile};
+use taskvec_checkpoint::Checkpoint;
 use taskvec_networks::Network;
 use taskvec_pack::EngineKind;
 use taskvec_pack::write::{ProbeInputs, ProbeParts};
 
 use crate::apply::apply;
-use crate::checkpoint::Checkpoint;
 use crate::crew::Crew;
 use crate::encode::{Encoded, PackDetails, encode};
 use crate::error::{Error, Result};

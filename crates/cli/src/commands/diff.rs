@@ -1,61 +1,100 @@
-//! `taskvec diff BASE TUNED -o FILE`: makes a pack from two checkpoints of the same shape.
+//! `taskvec diff BASE TUNED -o FILE`: makes a pack from two checkpoints of the same shape; `taskvec diff BASE --lora ADAPTER -o
+//! FILE` makes one from a LoRA adapter.
+//!
+//! A checkpoint is a safetensors file, shards with their index, what `torch.save` wrote, an ONNX model or a GGUF file of floats;
+//! the two need not be of one form. Nothing in them is run: a pickle that names anything but the parts of a state dict is
+//! refused.
 //!
 //! Lossless unless `--values` is given: `taskvec apply BASE FILE -o OUT` then gives the tuned tensors back bit for bit. Two
-//! checkpoints that do not look like one fine-tuned from the other are packed all the same, with a warning and exit code 3.
+//! checkpoints that do not look like one fine-tuned from the other are packed all the same, with a warning and exit code 3. An
+//! adapter becomes `alpha / rank * B A` in f32 (or as `--values` says).
+
+use std::path::Path;
 
 use serde::Serialize;
 use taskvec_packer::diff::diff;
+use taskvec_packer::lora::lora;
 use taskvec_packer::recipe::Values;
 use taskvec_packer::run_folder::write_file;
+use taskvec_packer::task_vector::Warning;
 
 use super::Outcome;
 use crate::args::Diff;
 use crate::render::{self, size};
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Made {
     pack: String,
     pack_bytes: u64,
     lossless: bool,
     entries: u64,
+    /// Of the tensors that were compared; with an adapter, of those that it changes.
     elements: u64,
-    /// Cosine of base and tuned weights, -1 to 1.
-    cosine: f64,
-    /// Norm of the difference divided by the norm of the base.
-    relative_change: f64,
+    /// Cosine of base and tuned weights, -1 to 1; none with an adapter.
+    cosine: Option<f64>,
+    /// Norm of the difference divided by the norm of the base; none with an adapter.
+    relative_change: Option<f64>,
+    /// What was decided on the way.
+    notes: Vec<String>,
     warnings: Vec<String>,
 }
 
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
-    let values = typed.values.map_or(Values::Lossless, super::values);
-    let made = diff(&typed.base, &typed.tuned, values, typed.name.as_deref())?;
-    let pack = super::signed(made.encoded.bytes, typed.sign.as_deref())?;
+    let values = typed.values.map(super::values);
+    let (pack, warnings, made) = match (&typed.lora, &typed.tuned) {
+        (None, Some(tuned)) => of_checkpoints(typed, tuned, values.unwrap_or(Values::Lossless))?,
+        (Some(adapter), _) => of_adapter(typed, adapter, values.unwrap_or(Values::F32))?,
+        (None, None) => anyhow::bail!("no tuned checkpoint and no adapter was named"),
+    };
+    let pack = super::signed(pack, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
-    let warnings = made.comparison.warnings();
-    for warning in &warnings {
-        render::warning(&warning.message, &warning.help);
-    }
-    let likeness = made.comparison.judged();
+    made.notes.iter().for_each(|note| render::note(note));
+    warnings.iter().for_each(|warning| render::warning(&warning.message, &warning.help));
     let value = Made {
         pack: typed.out.display().to_string(),
         pack_bytes: pack.len() as u64,
-        lossless: values == Values::Lossless,
-        entries: made.comparison.whole.changed_count,
-        elements: made.comparison.whole.element_count,
-        cosine: likeness.cosine(),
-        relative_change: likeness.relative_change(),
         warnings: warnings.iter().map(|warning| warning.message.clone()).collect(),
+        ..made
     };
     render::result(json, &value, |value| {
         format!(
-            "{}: {}, {} of {} elements changed, weight cosine {:.4}{}\n",
+            "{}: {}, {} of {} elements changed{}{}\n",
             value.pack,
             size(value.pack_bytes),
             value.entries,
             value.elements,
-            value.cosine,
+            value.cosine.map_or_else(String::new, |cosine| format!(", weight cosine {cosine:.4}")),
             if value.lossless { ", lossless" } else { "" }
         )
     })?;
     Ok(if warnings.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
+}
+
+/// The pack, its warnings, and what is said of it as far as it is known before it is written.
+type Parts = (Vec<u8>, Vec<Warning>, Made);
+
+fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<Parts> {
+    let made = diff(&typed.base, tuned, values, typed.name.as_deref())?;
+    let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
+    let said = Made {
+        lossless: values == Values::Lossless,
+        entries: whole.changed_count,
+        elements: whole.element_count,
+        cosine: Some(judged.cosine()),
+        relative_change: Some(judged.relative_change()),
+        notes: made.notes,
+        ..Made::default()
+    };
+    Ok((made.encoded.bytes, made.comparison.warnings(), said))
+}
+
+fn of_adapter(typed: &Diff, adapter: &Path, values: Values) -> anyhow::Result<Parts> {
+    let made = lora(&typed.base, adapter, values, typed.name.as_deref())?;
+    let said = Made {
+        entries: made.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum(),
+        elements: made.element_count,
+        notes: made.notes,
+        ..Made::default()
+    };
+    Ok((made.encoded.bytes, made.warnings, said))
 }

@@ -1,12 +1,13 @@
 //! The tuned checkpoint that a base and packs make, written as a file.
 //!
-//! The file is the base's, byte for byte, but for the elements that a pack touches: same header, same metadata, same order.
-//! It is written aside and renamed, so there is never half of one. Packs are applied in canonical order (by digest), by the same
+//! The file is the base's, byte for byte, but for the elements that a pack touches: same header, same metadata, same order. For
+//! a base that is no single safetensors file it is one with the same tensors. It is written aside and renamed, so there is never half of one. Packs are applied in canonical order (by digest), by the same
 //! arithmetic as on a device.
 
+mod copy;
+
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use taskvec_arithmetic::{
@@ -14,9 +15,9 @@ use taskvec_arithmetic::{
     widen,
 };
 use taskvec_bundle::HEADS_PREFIX;
+use taskvec_checkpoint::Checkpoint;
 use taskvec_pack::{Dtype, Entries, Limits, Pack, TensorEntry};
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
 /// What applying packs did.
@@ -28,8 +29,8 @@ pub struct Applied {
     pub entry_count: u64,
 }
 
-/// Writes `base + sum of alpha * delta` to `out`. `base` is a safetensors file or the folder of a base bundle; `packs` are the
-/// bytes of packs, each with its coefficient, in any order.
+/// Writes `base + sum of alpha * delta` to `out`, a safetensors file. `base` is anything that [`Checkpoint::open`] reads; `packs`
+/// are the bytes of packs, each with its coefficient, in any order.
 ///
 /// # Errors
 /// `Mismatch` when a pack was made for another base, `Usage` for a coefficient that is not finite, the same pack twice, or
@@ -41,9 +42,7 @@ pub fn apply(base: &Path, packs: &[(&[u8], f32)], out: &Path) -> Result<Applied>
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut aside =
         crate::run_folder::aside().tempfile_in(folder).map_err(|cause| Error::io("create a file in", folder, cause))?;
-    let original = File::open(base.path()).map_err(|cause| Error::io("read", base.path(), cause))?;
-    let copied = std::io::copy(&mut BufReader::new(original), &mut aside);
-    copied.map_err(|cause| Error::io("write", out, cause))?;
+    let offsets = copy::copy(&base, &mut aside, out)?;
 
     let mut shares_of: HashMap<&str, Vec<(TensorEntry<'_>, f32)>> = HashMap::new();
     for (pack, alpha) in &skills {
@@ -57,7 +56,7 @@ pub fn apply(base: &Path, packs: &[(&[u8], f32)], out: &Path) -> Result<Applied>
         applied.tensor_count += 1;
         applied.entry_count += shares.iter().map(|(entry, _)| entry.entry_count()).sum::<u64>();
         let composed = compose(base.editable_dtype(tensor)?, &base.read(tensor)?, shares);
-        let written = aside.seek(SeekFrom::Start(tensor.range().start as u64)).and_then(|_| aside.write_all(&composed));
+        let written = aside.seek(SeekFrom::Start(offsets[tensor.name()])).and_then(|_| aside.write_all(&composed));
         written.map_err(|cause| Error::io("write", out, cause))?;
     }
     aside.as_file().sync_all().map_err(|cause| Error::io("write", out, cause))?;
@@ -119,11 +118,8 @@ fn check_form(base: &Checkpoint, pack: &str, entry: &TensorEntry<'_>) -> Result<
 }
 
 fn refuse_the_base(base: &Checkpoint, out: &Path) -> Result<()> {
-    let same = match (base.path().canonicalize(), out.canonicalize()) {
-        (Ok(base), Ok(out)) => base == out,
-        _ => false,
-    };
-    if same {
+    let real = out.canonicalize().ok();
+    if real.is_some() && base.paths().any(|path| path.canonicalize().ok() == real) {
         return Err(Error::usage(format!("`{}` is the base itself, and the base is never written", out.display()))
             .with_help("name another file to write"));
     }

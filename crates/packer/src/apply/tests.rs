@@ -1,6 +1,6 @@
 //! Packs made from small checkpoints and applied again; and the real pairs where they are.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use half::{bf16, f16};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use half::f16;
 use taskvec_bundle::{NamedTensor, StoredDtype, write_tensors as write};
 use tempfile::TempDir;
 
@@ -97,8 +98,8 @@ fn checkpoints_of_other_forms_are_refused_tensor_by_tensor() {
         ),
         Case(
             "dtype",
-            vec![("a", StoredDtype::F16, &[2, 1], halves(&[1.0, 2.0])), b()],
-            "base has dtype F32, tuned has F16",
+            vec![("a", StoredDtype::F64, &[2, 1], vec![0; 16]), b()],
+            "tensor `a`: base has dtype F32, tuned has F64",
         ),
         Case("missing", vec![b()], "tensor `a` is in the base only"),
         Case(
@@ -117,13 +118,56 @@ fn checkpoints_of_other_forms_are_refused_tensor_by_tensor() {
 }
 
 #[test]
+fn every_fault_is_named_in_one_message() {
+    let files = Files::new();
+    let one = || f32s(&[1.0]);
+    let base = files.checkpoint("base", &[("a", F32, &[1], one()), ("b", F32, &[1], one()), ("c", F32, &[1], one())]);
+    let tuned = files.checkpoint("tuned", &[("b", F32, &[1, 1], one()), ("c", StoredDtype::F64, &[1], vec![0; 8])]);
+    let error = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    let expected = "tensor `a` is in the base only; tensor `b`: base has shape [1], tuned has [1, 1]; tensor `c`: base has \
+                    dtype F32, tuned has F64";
+    assert_eq!(cause, expected);
+}
+
+#[test]
+fn other_dtypes_are_widened_and_only_a_base_of_f32_gets_every_number_back() {
+    let files = Files::new();
+    let wide = |numbers: &[f32]| [("a", F32, &[2u64][..], f32s(numbers))];
+    let narrow = |numbers: &[f32]| [("a", StoredDtype::F16, &[2u64][..], halves(numbers))];
+    let (base, tuned) = (files.checkpoint("base", &wide(&[1.0, 2.1])), files.checkpoint("tuned", &narrow(&[1.5, 2.1])));
+    let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    assert_eq!((comparison.widened_count, comparison.narrowed_count, comparison.warnings().len()), (1, 0, 0));
+    let nearest = f16::from_f32(2.1).to_f32();
+    let steps = |from: f32, to: f32| i64::from(to.to_bits()) - i64::from(from.to_bits());
+    assert_eq!(vector.tensors[0].deltas, Deltas::Distances(vec![steps(1.0, 1.5), steps(2.1, nearest)]));
+    let error = TaskVector::between(&tuned, &base, Exactness::Lossless).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(error.help().unwrap().contains("--values f32"), "{error:?}");
+    let (vector, comparison) = TaskVector::between(&tuned, &base, Exactness::Rounded).unwrap();
+    assert_eq!(vector.tensors[0].deltas, Deltas::Numbers(vec![-0.5, 2.1 - nearest]));
+    assert!(comparison.warnings()[0].message.contains("16 bits"), "{:?}", comparison.warnings());
+}
+
+#[test]
+fn integers_are_not_compared_and_those_that_differ_are_said() {
+    let files = Files::new();
+    let counted = |count: u8| [("a", F32, &[1u64][..], f32s(&[1.0])), ("n", StoredDtype::U8, &[1], vec![count])];
+    let (base, tuned) = (files.checkpoint("base", &counted(1)), files.checkpoint("tuned", &counted(2)));
+    let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap();
+    assert!(vector.tensors.is_empty());
+    assert_eq!(comparison.changed_integers, ["n"]);
+    assert!(comparison.warnings()[0].message.contains("1 tensors of integers differ"), "{:?}", comparison.warnings());
+}
+
+#[test]
 fn a_dtype_that_packs_do_not_know_is_named() {
     let files = Files::new();
-    let tensors = || [("ids", StoredDtype::I64, &[1u64][..], vec![0; 8])];
+    let tensors = || [("ids", StoredDtype::F64, &[1u64][..], vec![0; 8])];
     let (base, tuned) = (files.checkpoint("base", &tensors()), files.checkpoint("tuned", &tensors()));
     let error = TaskVector::between(&base, &tuned, Exactness::Lossless).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("`ids`") && error.to_string().contains("I64"), "{error}");
+    assert!(error.to_string().contains("`ids`") && error.to_string().contains("F64"), "{error}");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use taskvec_bundle::{BASE_FILE, Base, BaseDraft, MODEL_FILE};
+use taskvec_checkpoint::Checkpoint;
 use tempfile::TempDir;
 
 use super::*;
-use crate::checkpoint::Checkpoint;
 use crate::evaluate::table;
 use crate::random::Random;
 use crate::run_folder::{CHECKPOINT_FOLDER, HEAD_FILE, LABELS_FILE, f32_bytes, f32s, read_head, safetensors};
@@ -93,7 +93,7 @@ impl Ground {
     fn changed(&self, base: &str, run: &str) -> BTreeMap<String, Vec<usize>> {
         let base = Checkpoint::open(&self.path(base)).unwrap();
         let tuned = Checkpoint::open(&self.path(run).join(TUNED_FILE)).unwrap();
-        let changed = |tensor: &taskvec_bundle::TensorInfo| {
+        let changed = |tensor: &taskvec_checkpoint::StoredTensor| {
             let then = f32s(&base.read(tensor).unwrap());
             let now = f32s(&tuned.read(tuned.tensor(tensor.name()).unwrap()).unwrap());
             let differs = |index: &usize| then[*index].to_bits() != now[*index].to_bits();
