@@ -5,6 +5,7 @@
 //! throws the kept seeds at them in every run of the tests, `fuzz/` whatever it can think of.
 
 mod base_json;
+mod checkpoints;
 mod http_body;
 mod journal;
 mod key_file;
@@ -13,6 +14,7 @@ mod safetensors;
 mod trust_json;
 
 pub use self::base_json::base_json;
+pub use self::checkpoints::{gguf, onnx, torch};
 pub use self::http_body::http_body;
 pub use self::journal::journal;
 pub use self::key_file::key_file;
@@ -24,12 +26,15 @@ pub use self::trust_json::trust_json;
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 7] = [
+pub const DOORS: [(&str, Door); 10] = [
     ("base_json", base_json),
+    ("gguf", gguf),
     ("http_body", http_body),
     ("journal", journal),
     ("key_file", key_file),
+    ("onnx", onnx),
     ("pack", pack),
     ("safetensors", safetensors),
+    ("torch", torch),
     ("trust_json", trust_json),
 ];
