@@ -28,6 +28,10 @@ bless:
 storm:
     cargo test --release --workspace --test it -- --ignored --nocapture ten_minutes_of_changes
 
+# A pair of 10 GB compared in less than 1 GiB of memory; needs no room on disk, the files are sparse.
+big-pair:
+    cargo test --release --workspace --test it -- --ignored --nocapture ten_gigabytes
+
 # The C header, from the sources (needs cbindgen); read the diff before you commit it.
 header:
     cd crates/capi && cbindgen --config cbindgen.toml --crate taskvec-capi --output include/taskvec.h
@@ -39,6 +43,10 @@ capi-size:
 # Every number of the README, each beside its alternative.
 bench:
     bash bench/run
+
+# Bytes of packs beside their bounds and beside zstd, xdelta3 and bsdiff.
+bench-packs:
+    cargo run --release --quiet --bin taskvec -- bench packs
 
 # What a device pays: changes, inferences during swaps, opening, memory; on a base of the size of ViT-B/32.
 bench-runtime:

@@ -1,11 +1,12 @@
 //! Bytes of packs beside the entropy bound and beside the delta tools that a user would pick otherwise.
 //!
 //! One million f32 weights drawn from N(0, 0.05), of which a random share is changed by N(0, 0.001): little redundancy is
-//! left in f32, so this is the hard case for everyone.
+//! left in f32, so this is the hard case for everyone. Then real models that others fine-tuned from one another, and two that are
+//! strangers to each other, where there is a folder of data (`TASKVEC_DATA`, else `../shared/data`).
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -14,12 +15,16 @@ use taskvec_pack::{Limits, Pack, bound};
 use taskvec_packer::diff::diff;
 use taskvec_packer::random::Random;
 use taskvec_packer::recipe::Values;
+use taskvec_packer::task_vector::RELATED_COSINE_MIN;
 
 use super::Row;
 use crate::render;
 
 const ELEMENTS: usize = 1_000_000;
 const SEED: u64 = 1;
+/// The first is what the others were trained from.
+const WAIFU2X: [&str; 5] =
+    ["scale2.0x", "noise0_scale2.0x", "noise1_scale2.0x", "noise2_scale2.0x", "noise3_scale2.0x"];
 
 pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -49,7 +54,40 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
             rows.push(Row::new(format!("lossless pack, {case}, beside {tool}"), ours, size as f64, "bytes", 1.0));
         }
     }
+    rows.extend(real_pairs()?);
     Ok(rows)
+}
+
+/// The super-resolution models of waifu2x, each pair of them; and two noise suppressors that only look alike.
+fn real_pairs() -> anyhow::Result<Vec<Row>> {
+    let Some(pairs) = data().map(|data| data.join("pairs")).filter(|pairs| pairs.is_dir()) else {
+        render::note("left out: real pairs, no folder of data is here (set TASKVEC_DATA to it)");
+        return Ok(Vec::new());
+    };
+    let (mut rows, folder) = (Vec::new(), tempfile::tempdir()?);
+    for (place, from) in WAIFU2X.iter().enumerate() {
+        for to in &WAIFU2X[place + 1..] {
+            let [base, tuned] =
+                [from, to].map(|name| pairs.join(format!("waifu2x_upconv7_photo/{name}_model.safetensors")));
+            let ours = diff(&base, &tuned, Values::Lossless, None)?.encoded.bytes.len() as f64;
+            for (tool, size) in alternatives(&base, &tuned, folder.path())? {
+                let work = format!("lossless pack, waifu2x f16, {from} to {to}, beside {tool}");
+                rows.push(Row::new(work, ours, size as f64, "bytes", 1.0));
+            }
+        }
+    }
+    let [base, tuned] = ["beguiling_drafter", "marathon_prescription"]
+        .map(|name| pairs.join(format!("negative_control_rnnoise/{name}.safetensors")));
+    let stranger = diff(&base, &tuned, Values::Lossless, None)?.comparison;
+    let work = "weight cosine of strangers (rnnoise), beside the least of a related pair";
+    rows.push(Row::new(work, stranger.judged().cosine().abs(), RELATED_COSINE_MIN, "cosine", 1.0));
+    stranger.warnings().iter().for_each(|warning| render::note(&format!("rnnoise: {}", warning.message)));
+    Ok(rows)
+}
+
+fn data() -> Option<PathBuf> {
+    let named = std::env::var_os("TASKVEC_DATA").map(PathBuf::from);
+    named.into_iter().chain([PathBuf::from("../shared/data")]).find(|folder| folder.is_dir())
 }
 
 fn write_pair(base: &Path, tuned: &Path, percent: u64) -> anyhow::Result<()> {
