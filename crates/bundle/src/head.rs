@@ -206,7 +206,7 @@ mod tests {
             feature_width: 3,
             labels: head.labels.clone(),
             weight: head.weight.clone(),
-            weight_encoding: taskvec_pack::ValueEncoding::F32,
+            weight_rounding: taskvec_pack::write::Rounding::F32,
             bias: head.bias.clone(),
         };
         let bytes = Builder::new(taskvec_pack::Fingerprint([0; 32]), "x").head(parts).finish().unwrap();

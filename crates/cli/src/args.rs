@@ -235,10 +235,22 @@ pub(crate) enum EngineName {
 pub(crate) enum ValuesName {
     /// 32-bit floats
     F32,
+    /// 16-bit floats
+    F16,
     /// 16-bit brain floats
     Bf16,
     /// 8-bit integers, one scale per block of 256
     Int8,
+    /// 6-bit integers
+    Int6,
+    /// 4-bit integers
+    Int4,
+    /// 3-bit integers
+    Int3,
+    /// 2-bit integers: -1, 0 and 1
+    Int2,
+    /// Signs, one magnitude per block of 256
+    Sign,
     /// Distances between bit patterns: the tuned weights come back bit for bit
     Lossless,
 }

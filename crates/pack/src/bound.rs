@@ -1,10 +1,13 @@
-//! Entropy bounds, in bits: what `inspect` prints beside the size of each stream (`FORMAT.md`, 6.12).
+//! Entropy bounds, in bits: what `inspect` prints beside the size of each stream (`FORMAT.md`, 6.13).
 //!
 //! Works without a standard library, and so brings its own logarithm.
 
+use crate::report::Report;
+use crate::stream::Stream;
 use crate::tensors::{Entries, TensorEntry};
-use crate::values::ValueEncoding;
+use crate::values::levels::scales_and_levels;
 use crate::values::lossless::bit_length;
+use crate::values::{LevelValues, ValueEncoding};
 use crate::width::{length, wide};
 
 /// Bits that a mask needs of which only the number of entries is known: log2 of `elements` over `entries`.
@@ -24,8 +27,23 @@ pub fn value_bits(tensor: &TensorEntry<'_>) -> f64 {
             let (blocks, codes) = int8_codes(tensor.value_bytes());
             Histogram::of(codes.map(usize::from)).bits() + float(blocks) * 32.0
         }
+        (Entries::Deltas(_), ValueEncoding::Levels) => {
+            let report = Report::blank();
+            match LevelValues::new(Stream::again(tensor.value_bytes(), &report), tensor.entry_count()) {
+                Ok(values) => {
+                    let (scales, levels) = scales_and_levels(values);
+                    Histogram::of(levels.map(|level| usize::from(level.cast_unsigned()))).bits() + float(scales) * 32.0
+                }
+                // Reading the pack has ruled this out.
+                Err(_) => 0.0,
+            }
+        }
         (Entries::Deltas(deltas), encoding) => {
-            let mantissa_bits = if encoding == ValueEncoding::Bf16 { 7.0 } else { 23.0 };
+            let mantissa_bits = match encoding {
+                ValueEncoding::Bf16 => 7.0,
+                ValueEncoding::F16 => 10.0,
+                _ => 23.0,
+            };
             let classes = deltas.map(|(_, delta)| length(u64::from(delta.to_bits() >> 23)));
             Histogram::of(classes).bits() + entries * mantissa_bits
         }

@@ -7,7 +7,7 @@ use crate::layout::{LABEL_BYTES_MIN, Limits};
 use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::values::{self, ValueEncoding, Values};
-use crate::width::length;
+use crate::width::{length, wide};
 
 /// A linear layer from the network's features to one logit per class.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,8 @@ impl<'a> Head<'a> {
     /// `[class_count, feature_width]`, row-major.
     #[must_use]
     pub fn weight(&self) -> Values<'a> {
-        Values::new(self.weight_encoding, self.weight)
+        let count = wide(self.bias.len()).saturating_mul(u64::from(self.feature_width));
+        Values::new(self.weight_encoding, self.weight, count)
     }
 
     /// One number for each class.
@@ -108,9 +109,9 @@ fn weight_encoding(cursor: &mut Cursor<'_, '_>) -> Result<ValueEncoding, Wrong> 
     let at = cursor.offset();
     let code = cursor.u8()?;
     match ValueEncoding::from_code(code) {
-        // A distance says nothing without a base value.
-        None | Some(ValueEncoding::Lossless) => Err(cursor.error(ErrorKind::Encoding, at, 0, u64::from(code))),
-        Some(encoding) => Ok(encoding),
+        // A distance says nothing without a base value, and the size of coded levels stands nowhere.
+        Some(encoding) if values::size_bytes(encoding, 1).is_some() => Ok(encoding),
+        _ => Err(cursor.error(ErrorKind::Encoding, at, 0, u64::from(code))),
     }
 }
 

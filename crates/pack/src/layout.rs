@@ -93,9 +93,13 @@ pub mod value {
     pub const INT8: u8 = 3;
     /// Distances between bit patterns.
     pub const LOSSLESS: u8 = 4;
+    /// Deltas as prefix-coded levels with a scale per block.
+    pub const LEVELS: u8 = 5;
+    /// Deltas as binary16.
+    pub const F16: u8 = 6;
 }
 
-/// Entries of a block of Rice-coded gaps, and of a block of int8 values.
+/// Entries of a block of Rice-coded gaps, and of a block of values with one scale.
 pub const BLOCK_ENTRIES: usize = 256;
 /// Bits of the Rice parameter of a block.
 pub const RICE_PARAMETER_BITS: u32 = 5;

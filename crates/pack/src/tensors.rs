@@ -105,11 +105,11 @@ impl<'a> TensorEntry<'a> {
                 match LosslessValues::new(Stream::again(self.value, &report), self.entry_count, self.dtype) {
                     Ok(values) => Entries::Distances(Distances::new(self.indices(), values, self.entry_count)),
                     // Reading the pack has ruled this out.
-                    Err(_) => Entries::Deltas(Deltas::new(self.indices(), Values::new(self.value_encoding, &[]), 0)),
+                    Err(_) => Entries::Deltas(Deltas::new(self.indices(), Values::new(self.value_encoding, &[], 0), 0)),
                 }
             }
             encoding => {
-                let values = Values::new(encoding, self.value);
+                let values = Values::new(encoding, self.value, self.entry_count);
                 Entries::Deltas(Deltas::new(self.indices(), values, self.entry_count))
             }
         }

@@ -5,9 +5,11 @@
 //! [`as_read`] gives them.
 
 use taskvec_bundle::{Head, Preprocessing, Resize};
-use taskvec_pack::write::{Builder, HeadParts, PreprocessingParts, ProbeParts, TensorDeltas, TensorSummary, quantize};
-use taskvec_pack::write::{Values as WrittenValues, WriteError};
-use taskvec_pack::{Fingerprint, ValueEncoding};
+use taskvec_pack::Fingerprint;
+use taskvec_pack::write::{
+    Builder, HeadParts, PreprocessingParts, ProbeParts, Rounding, TensorDeltas, TensorSummary, Values as WrittenValues,
+    WriteError, quantize,
+};
 
 use crate::error::{Error, Result};
 use crate::recipe::{Granule, Method, Recipe, Values};
@@ -66,7 +68,8 @@ pub struct EncodedTensor {
 #[derive(Debug)]
 pub struct PackWriter {
     builder: Builder,
-    encoding: ValueEncoding,
+    /// Of deltas; none if only distances are to be written.
+    rounding: Option<Rounding>,
     tensors: Vec<EncodedTensor>,
 }
 
@@ -130,7 +133,7 @@ impl PackWriter {
         if let Some(probes) = &details.probes {
             builder.probes(probes.clone());
         }
-        Ok(PackWriter { builder, encoding: value_encoding(details.values), tensors: Vec::new() })
+        Ok(PackWriter { builder, rounding: rounding(details.values), tensors: Vec::new() })
     }
 
     /// Adds a tensor.
@@ -140,7 +143,11 @@ impl PackWriter {
     /// losslessly.
     pub fn tensor(&mut self, tensor: &TensorDelta) -> Result<()> {
         let values = match &tensor.deltas {
-            Deltas::Numbers(deltas) => WrittenValues::Deltas(deltas, self.encoding),
+            Deltas::Numbers(deltas) => {
+                let lossless =
+                    || Error::usage(format!("tensor `{}`: deltas cannot be written losslessly", tensor.name));
+                WrittenValues::Deltas(deltas, self.rounding.ok_or_else(lossless)?)
+            }
             Deltas::Distances(distances) => WrittenValues::Distances(distances),
         };
         let entries = TensorDeltas { indices: &tensor.indices, values };
@@ -182,19 +189,25 @@ pub fn encode(vector: &TaskVector, details: &PackDetails) -> Result<Encoded> {
 pub fn as_read(vector: &TaskVector, values: Values) -> TaskVector {
     let mut seen = vector.clone();
     for tensor in &mut seen.tensors {
-        if let Deltas::Numbers(deltas) = &mut tensor.deltas {
-            *deltas = quantize(deltas, value_encoding(values));
+        if let (Deltas::Numbers(deltas), Some(rounding)) = (&mut tensor.deltas, rounding(values)) {
+            *deltas = quantize(deltas, rounding);
         }
     }
     seen
 }
 
-fn value_encoding(values: Values) -> ValueEncoding {
+fn rounding(values: Values) -> Option<Rounding> {
     match values {
-        Values::F32 => ValueEncoding::F32,
-        Values::Bf16 => ValueEncoding::Bf16,
-        Values::Int8 => ValueEncoding::Int8,
-        Values::Lossless => ValueEncoding::Lossless,
+        Values::F32 => Some(Rounding::F32),
+        Values::F16 => Some(Rounding::F16),
+        Values::Bf16 => Some(Rounding::Bf16),
+        Values::Int8 => Some(Rounding::INT8),
+        Values::Int6 => Some(Rounding::Levels(31)),
+        Values::Int4 => Some(Rounding::Levels(7)),
+        Values::Int3 => Some(Rounding::Levels(3)),
+        Values::Int2 => Some(Rounding::Levels(1)),
+        Values::Sign => Some(Rounding::Sign),
+        Values::Lossless => None,
     }
 }
 
@@ -221,7 +234,7 @@ fn head_parts(head: &Head) -> HeadParts {
         feature_width: head.feature_width() as u32,
         labels: head.labels().to_vec(),
         weight: head.weight().to_vec(),
-        weight_encoding: ValueEncoding::F32,
+        weight_rounding: Rounding::F32,
         bias: head.bias().to_vec(),
     }
 }

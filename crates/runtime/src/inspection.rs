@@ -1,7 +1,7 @@
 //! What is in a pack, and how many bits each part costs beside its entropy bound.
 //!
 //! The bound of a mask is log2 of the number of masks with as many entries; the bound of the values is the empirical
-//! entropy of their classes, as `FORMAT.md` states it for each encoding (6.12). The value is what `taskvec inspect` and
+//! entropy of their classes, as `FORMAT.md` states it for each encoding (6.13). The value is what `taskvec inspect` and
 //! the Python package show; computing it decodes every entry once.
 
 use std::collections::BTreeMap;

@@ -49,8 +49,14 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
 fn values(name: ValuesName) -> Values {
     match name {
         ValuesName::F32 => Values::F32,
+        ValuesName::F16 => Values::F16,
         ValuesName::Bf16 => Values::Bf16,
         ValuesName::Int8 => Values::Int8,
+        ValuesName::Int6 => Values::Int6,
+        ValuesName::Int4 => Values::Int4,
+        ValuesName::Int3 => Values::Int3,
+        ValuesName::Int2 => Values::Int2,
+        ValuesName::Sign => Values::Sign,
         ValuesName::Lossless => Values::Lossless,
     }
 }

@@ -1,20 +1,28 @@
 //! Ways to write deltas down: one file per encoding, decode beside encode.
 
 mod bf16;
+mod f16;
 mod int8;
+pub(crate) mod levels;
 pub(crate) mod lossless;
 mod plain;
+#[cfg(feature = "write")]
+mod rounding;
 
 use core::fmt;
 
 use self::bf16::Bf16Values;
+use self::f16::F16Values;
 use self::int8::Int8Values;
+pub(crate) use self::levels::LevelValues;
 pub(crate) use self::lossless::LosslessValues;
 use self::plain::F32Values;
+#[cfg(feature = "write")]
+pub use self::rounding::Rounding;
 use crate::dtype::Dtype;
 use crate::index::Indices;
-use crate::layout::value::{BF16, F32, INT8, LOSSLESS};
-use crate::report::Wrong;
+use crate::layout::value::{BF16, F16, F32, INT8, LEVELS, LOSSLESS};
+use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::width::length;
 
@@ -33,6 +41,10 @@ pub enum ValueEncoding {
     Int8,
     /// Distances between the bit patterns of base and fine-tuned values: the fine-tuned weights come back bit for bit.
     Lossless,
+    /// Values as whole multiples of a scale per block of 256, the frequent ones in fewer bits: lossy.
+    Levels,
+    /// Values as f16: lossy.
+    F16,
 }
 
 impl ValueEncoding {
@@ -42,6 +54,8 @@ impl ValueEncoding {
             BF16 => Some(Self::Bf16),
             INT8 => Some(Self::Int8),
             LOSSLESS => Some(Self::Lossless),
+            LEVELS => Some(Self::Levels),
+            F16 => Some(Self::F16),
             _ => None,
         }
     }
@@ -54,13 +68,15 @@ impl ValueEncoding {
             Self::Bf16 => BF16,
             Self::Int8 => INT8,
             Self::Lossless => LOSSLESS,
+            Self::Levels => LEVELS,
+            Self::F16 => F16,
         }
     }
 
     /// Whether a stored delta may differ from the delta it stands for.
     #[must_use]
     pub const fn is_lossy(self) -> bool {
-        matches!(self, Self::Bf16 | Self::Int8)
+        matches!(self, Self::Bf16 | Self::Int8 | Self::Levels | Self::F16)
     }
 }
 
@@ -71,6 +87,8 @@ impl fmt::Display for ValueEncoding {
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
             Self::Lossless => "lossless",
+            Self::Levels => "coded levels",
+            Self::F16 => "f16",
         })
     }
 }
@@ -84,15 +102,23 @@ enum Decoder<'a> {
     F32(F32Values<'a>),
     Bf16(Bf16Values<'a>),
     Int8(Int8Values<'a>),
+    Levels(LevelValues<'a>),
+    F16(F16Values<'a>),
     Nothing,
 }
 
 impl<'a> Values<'a> {
-    pub(crate) fn new(encoding: ValueEncoding, bytes: &'a [u8]) -> Self {
+    /// `count` values of a stream that has been checked.
+    pub(crate) fn new(encoding: ValueEncoding, bytes: &'a [u8], count: u64) -> Self {
         Self(match encoding {
             ValueEncoding::F32 => Decoder::F32(F32Values::new(bytes)),
             ValueEncoding::Bf16 => Decoder::Bf16(Bf16Values::new(bytes)),
+            ValueEncoding::F16 => Decoder::F16(F16Values::new(bytes)),
             ValueEncoding::Int8 => Decoder::Int8(Int8Values::new(bytes)),
+            ValueEncoding::Levels => match LevelValues::new(Stream::again(bytes, &Report::blank()), count) {
+                Ok(values) => Decoder::Levels(values),
+                Err(_) => Decoder::Nothing,
+            },
             ValueEncoding::Lossless => Decoder::Nothing,
         })
     }
@@ -106,6 +132,8 @@ impl Values<'_> {
             Decoder::F32(values) => values.fill(out),
             Decoder::Bf16(values) => values.fill(out),
             Decoder::Int8(values) => values.fill(out),
+            Decoder::Levels(values) => values.fill(out),
+            Decoder::F16(values) => values.fill(out),
             Decoder::Nothing => 0,
         }
     }
@@ -120,6 +148,8 @@ impl Iterator for Values<'_> {
             Decoder::F32(values) => values.next(),
             Decoder::Bf16(values) => values.next(),
             Decoder::Int8(values) => values.next(),
+            Decoder::Levels(values) => values.next(),
+            Decoder::F16(values) => values.next(),
             Decoder::Nothing => None,
         }
     }
@@ -130,18 +160,20 @@ impl Iterator for Values<'_> {
             Decoder::F32(values) => values.fold(init, f),
             Decoder::Bf16(values) => values.fold(init, f),
             Decoder::Int8(values) => values.fold(init, f),
+            Decoder::Levels(values) => values.fold(init, f),
+            Decoder::F16(values) => values.fold(init, f),
             Decoder::Nothing => init,
         }
     }
 }
 
-/// Bytes that `count` values of a fixed-size encoding take; none for distances, whose size depends on them.
+/// Bytes that `count` values of a fixed-size encoding take; none where their size depends on them.
 pub(crate) fn size_bytes(encoding: ValueEncoding, count: u64) -> Option<u64> {
     match encoding {
         ValueEncoding::F32 => Some(count.saturating_mul(4)),
-        ValueEncoding::Bf16 => Some(count.saturating_mul(2)),
+        ValueEncoding::Bf16 | ValueEncoding::F16 => Some(count.saturating_mul(2)),
         ValueEncoding::Int8 => Some(int8::size_bytes(count)),
-        ValueEncoding::Lossless => None,
+        ValueEncoding::Levels | ValueEncoding::Lossless => None,
     }
 }
 
@@ -152,6 +184,7 @@ pub(crate) fn check(encoding: ValueEncoding, stream: Stream<'_, '_>, count: u64,
             stream.check_size(size)?;
             check_deltas(encoding, stream)
         }
+        None if encoding == ValueEncoding::Levels => levels::check(stream, count),
         None => lossless::check(stream, count, dtype),
     }
 }
@@ -161,8 +194,9 @@ pub(crate) fn check_deltas(encoding: ValueEncoding, stream: Stream<'_, '_>) -> R
     match encoding {
         ValueEncoding::F32 => plain::check(stream),
         ValueEncoding::Bf16 => bf16::check(stream),
+        ValueEncoding::F16 => f16::check(stream),
         ValueEncoding::Int8 => int8::check(stream),
-        ValueEncoding::Lossless => Ok(()),
+        ValueEncoding::Levels | ValueEncoding::Lossless => Ok(()),
     }
 }
 
@@ -237,6 +271,8 @@ impl Iterator for Deltas<'_> {
             Decoder::F32(values) => zip_fold(self.indices, values, init, f),
             Decoder::Bf16(values) => zip_fold(self.indices, values, init, f),
             Decoder::Int8(values) => zip_fold(self.indices, values, init, f),
+            Decoder::Levels(values) => zip_fold(self.indices, values, init, f),
+            Decoder::F16(values) => zip_fold(self.indices, values, init, f),
             Decoder::Nothing => init,
         }
     }
@@ -278,13 +314,28 @@ impl Iterator for Distances<'_> {
     }
 }
 
-/// The value stream for deltas; none if a value is too large for the encoding.
+/// The value stream for deltas that are rounded in this way, the shorter one where there are two, and its encoding; none if a
+/// value is too large for it.
 #[cfg(feature = "write")]
-pub(crate) fn encode(values: &[f32], encoding: ValueEncoding) -> Option<alloc::vec::Vec<u8>> {
-    match encoding {
-        ValueEncoding::F32 => Some(plain::encode(values)),
-        ValueEncoding::Bf16 => bf16::encode(values),
-        ValueEncoding::Int8 => Some(int8::encode(values)),
-        ValueEncoding::Lossless => None,
+pub(crate) fn encode(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
+    let (encoding, stream) = encode_in_fixed_size(values, rounding)?;
+    let coded = rounding.levels(values).map(|(levels, scales)| levels::encode(&levels, &scales));
+    match coded.filter(|coded| coded.len() < stream.len()) {
+        Some(coded) => Some((ValueEncoding::Levels, coded)),
+        None => Some((encoding, stream)),
+    }
+}
+
+/// As `encode`, in an encoding whose size the number of values says.
+#[cfg(feature = "write")]
+pub(crate) fn encode_in_fixed_size(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
+    match rounding {
+        Rounding::F32 => Some((ValueEncoding::F32, plain::encode(values))),
+        Rounding::Bf16 => Some((ValueEncoding::Bf16, bf16::encode(values)?)),
+        Rounding::F16 => Some((ValueEncoding::F16, f16::encode(values)?)),
+        Rounding::Levels(_) | Rounding::Sign => {
+            let (levels, scales) = rounding.levels(values)?;
+            Some((ValueEncoding::Int8, int8::encode(&levels, &scales)))
+        }
     }
 }

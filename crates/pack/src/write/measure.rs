@@ -3,22 +3,23 @@
 use alloc::vec::Vec;
 
 use crate::tensors::MeasuredError;
-use crate::values::{self, ValueEncoding, Values};
+use crate::values::{self, Rounding, Values};
+use crate::width::wide;
 
-/// What a reader will see of `values`: lets a packer measure before it writes. Encodings that are not lossy, and values too
-/// large for bf16, come back as they are.
+/// What a reader will see of `values`: lets a packer measure before it writes. What is not rounded, and values too large
+/// for the rounding, come back as they are.
 #[must_use]
-pub fn quantize(values: &[f32], encoding: ValueEncoding) -> Vec<f32> {
-    match values::encode(values, encoding) {
-        Some(stream) => Values::new(encoding, &stream).collect(),
+pub fn quantize(values: &[f32], rounding: Rounding) -> Vec<f32> {
+    match values::encode(values, rounding) {
+        Some((encoding, stream)) => Values::new(encoding, &stream, wide(values.len())).collect(),
         None => values.to_vec(),
     }
 }
 
 /// How far `quantize` moves `values`.
 #[must_use]
-pub fn measure(values: &[f32], encoding: ValueEncoding) -> MeasuredError {
-    difference(values, quantize(values, encoding).into_iter())
+pub fn measure(values: &[f32], rounding: Rounding) -> MeasuredError {
+    difference(values, quantize(values, rounding).into_iter())
 }
 
 pub(super) fn difference(exact: &[f32], stored: impl Iterator<Item = f32>) -> MeasuredError {

@@ -29,6 +29,7 @@ use crate::manifest::{Granule, Method};
 use crate::read::Pack;
 use crate::signature::Signature;
 use crate::tensors::MeasuredError;
+pub use crate::values::Rounding;
 use crate::values::{self, ValueEncoding, Values as Decoded, lossless};
 use crate::width::{low_byte, wide};
 
@@ -45,8 +46,8 @@ pub struct TensorDeltas<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Values<'a> {
-    /// Differences, fine-tuned minus base, and how to write them: any encoding but lossless.
-    Deltas(&'a [f32], ValueEncoding),
+    /// Differences, fine-tuned minus base, and how they are rounded.
+    Deltas(&'a [f32], Rounding),
     /// Distances between bit patterns, none of them 0 (`FORMAT.md`, 6.11).
     Distances(&'a [i64]),
 }
@@ -68,11 +69,11 @@ pub struct TensorSummary {
 /// A pack in the making.
 ///
 /// ```
-/// use taskvec_pack::write::{Builder, TensorDeltas, Values};
-/// use taskvec_pack::{Dtype, Fingerprint, Limits, Pack, ValueEncoding};
+/// use taskvec_pack::write::{Builder, Rounding, TensorDeltas, Values};
+/// use taskvec_pack::{Dtype, Fingerprint, Limits, Pack};
 ///
 /// let mut builder = Builder::new(Fingerprint([7; 32]), "digits");
-/// let deltas = TensorDeltas { indices: &[1, 5], values: Values::Deltas(&[0.5, -0.25], ValueEncoding::F32) };
+/// let deltas = TensorDeltas { indices: &[1, 5], values: Values::Deltas(&[0.5, -0.25], Rounding::F32) };
 /// builder.tensor("norm.weight", Dtype::F32, &[8], deltas)?;
 /// let bytes = builder.finish()?;
 ///
@@ -356,15 +357,13 @@ fn encode_values(values: Values<'_>, entries: usize, dtype: Dtype) -> Result<Enc
         return Err(alloc::format!("{count} values for {entries} indices"));
     }
     match values {
-        Values::Deltas(_, ValueEncoding::Lossless) => {
-            Err(String::from("deltas cannot be written losslessly, only distances can"))
-        }
-        Values::Deltas(deltas, encoding) => {
+        Values::Deltas(deltas, rounding) => {
             if let Some(place) = deltas.iter().position(|delta| !delta.is_finite()) {
                 return Err(alloc::format!("delta number {place} is not finite"));
             }
-            let stream = values::encode(deltas, encoding).ok_or("a delta is too large for bf16")?;
-            let error = encoding.is_lossy().then(|| difference(deltas, Decoded::new(encoding, &stream)));
+            let (encoding, stream) = values::encode(deltas, rounding).ok_or("a delta is too large for 16 bits")?;
+            let error =
+                encoding.is_lossy().then(|| difference(deltas, Decoded::new(encoding, &stream, wide(deltas.len()))));
             Ok((encoding, stream, error))
         }
         Values::Distances(distances) => {

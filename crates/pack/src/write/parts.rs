@@ -8,7 +8,7 @@ use super::put_text;
 use crate::layout::Limits;
 use crate::preprocessing::Resize;
 use crate::probes::{EngineKind, F32_INPUT, U8_INPUT};
-use crate::values::{self, ValueEncoding};
+use crate::values::{self, Rounding};
 use crate::width::wide;
 
 /// A linear layer from the network's features to one logit per class.
@@ -20,8 +20,8 @@ pub struct HeadParts {
     pub labels: Vec<String>,
     /// `[classes, feature_width]`, row-major.
     pub weight: Vec<f32>,
-    /// How to write the weights: f32, bf16 or int8. `quantize` tells what a reader will see.
-    pub weight_encoding: ValueEncoding,
+    /// How the weights are rounded. `quantize` tells what a reader will see.
+    pub weight_rounding: Rounding,
     /// One number for each class.
     pub bias: Vec<f32>,
 }
@@ -44,12 +44,12 @@ impl HeadParts {
         if !self.weight.iter().chain(&self.bias).all(|number| number.is_finite()) {
             return Err(fail("a weight or a bias is not finite"));
         }
-        let weight = values::encode(&self.weight, self.weight_encoding)
-            .ok_or_else(|| fail("weights cannot be written in this encoding"))?;
+        let (encoding, weight) = values::encode_in_fixed_size(&self.weight, self.weight_rounding)
+            .ok_or_else(|| fail("a weight is too large for 16 bits"))?;
         let mut out = Vec::new();
         out.extend(self.feature_width.to_le_bytes());
         out.extend(class_count.to_le_bytes());
-        out.extend([self.weight_encoding.code(), 0, 0, 0]);
+        out.extend([encoding.code(), 0, 0, 0]);
         for label in &self.labels {
             put_text(label, false, "label", &mut out)?;
         }

@@ -1,6 +1,6 @@
 //! `FORMAT.md` and the code say the same.
 
-use taskvec_pack::write::{Builder, TensorDeltas, Values};
+use taskvec_pack::write::{Builder, Rounding, TensorDeltas, Values};
 use taskvec_pack::{Dtype, ErrorKind, Fingerprint, Limits, Method, Pack, ValueEncoding, layout};
 
 const FORMAT: &str = include_str!("../../FORMAT.md");
@@ -9,7 +9,7 @@ const FORMAT: &str = include_str!("../../FORMAT.md");
 fn example() -> Vec<u8> {
     let mut builder = Builder::new(Fingerprint([0xaa; 32]), "demo");
     builder.method(Method::Difference).density(0.5).provenance("licence", "MIT");
-    let deltas = TensorDeltas { indices: &[1, 5], values: Values::Deltas(&[0.5, -0.25], ValueEncoding::Bf16) };
+    let deltas = TensorDeltas { indices: &[1, 5], values: Values::Deltas(&[0.5, -0.25], Rounding::Bf16) };
     builder.tensor("norm.weight", Dtype::F32, &[2, 4], deltas).unwrap();
     builder.finish().unwrap()
 }
@@ -135,7 +135,15 @@ fn registries_are_those_of_the_document() {
     for (code, name) in indices {
         assert_eq!(row("### 11.3", &code.to_string())[1], name);
     }
-    for encoding in [ValueEncoding::F32, ValueEncoding::Bf16, ValueEncoding::Int8, ValueEncoding::Lossless] {
+    let encodings = [
+        ValueEncoding::F32,
+        ValueEncoding::Bf16,
+        ValueEncoding::Int8,
+        ValueEncoding::Lossless,
+        ValueEncoding::Levels,
+        ValueEncoding::F16,
+    ];
+    for encoding in encodings {
         let row = row("### 11.4", &encoding.code().to_string());
         assert!(row[1].starts_with(&encoding.to_string()), "{row:?}");
         assert_eq!(row[2] == "yes", encoding.is_lossy());

@@ -1,9 +1,9 @@
 //! A small pack with everything in it, and ways to change one and seal it again.
 
 use taskvec_pack::write::{
-    Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts, TensorDeltas, Values, sign,
+    Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts, Rounding, TensorDeltas, Values, sign,
 };
-use taskvec_pack::{Dtype, EngineKind, Fingerprint, Granule, Method, Resize, ValueEncoding};
+use taskvec_pack::{Dtype, EngineKind, Fingerprint, Granule, Method, Resize};
 
 /// A pack with every section and every encoding that a few entries can have.
 pub(crate) fn everything() -> Builder {
@@ -20,7 +20,7 @@ pub(crate) fn everything() -> Builder {
             feature_width: 2,
             labels: vec!["zero".into(), "\u{ac00}".into()],
             weight: vec![1.0, -2.0, 0.5, 0.25],
-            weight_encoding: ValueEncoding::F32,
+            weight_rounding: Rounding::F32,
             bias: vec![0.125, -0.125],
         })
         .preprocessing(PreprocessingParts {
@@ -42,11 +42,13 @@ pub(crate) fn everything() -> Builder {
     };
     let pairs: Vec<u64> = (0..20).flat_map(|group| [1, 3, 4, 6].map(|place| group * 16 + place)).collect();
     let rows: Vec<u64> = (20..40).chain(100..120).collect();
-    add("a.rice", Dtype::F32, &[40, 10], &[3, 5, 90, 399], Values::Deltas(&[0.5, -1.0, 2.0, 0.0], ValueEncoding::F32));
-    add("b.rows", Dtype::F16, &[8, 20], &rows, Values::Deltas(&[0.1; 40], ValueEncoding::Bf16));
+    add("a.rice", Dtype::F32, &[40, 10], &[3, 5, 90, 399], Values::Deltas(&[0.5, -1.0, 2.0, 0.0], Rounding::F32));
+    add("b.rows", Dtype::F16, &[8, 20], &rows, Values::Deltas(&[0.1; 40], Rounding::Bf16));
     add("c.bits", Dtype::BF16, &[8], &[0, 2, 3, 5, 7], Values::Distances(&[1, -1, 3, 200, -70]));
     add("d.dense", Dtype::F32, &[], &[0], Values::Distances(&[-4_000_000]));
-    add("e.counted", Dtype::F32, &[320], &pairs, Values::Deltas(&[0.3; 80], ValueEncoding::Int8));
+    // So many different ones that prefix codes do not pay.
+    let ramp: Vec<f32> = (0..80_u8).map(|place| f32::from(place) / 80.0).collect();
+    add("e.counted", Dtype::F32, &[320], &pairs, Values::Deltas(&ramp, Rounding::INT8));
     builder
 }
 

@@ -1,11 +1,9 @@
 //! Packs that are wrong in one way, with all checksums right: each has its kind and its offset. And parts that make no pack.
 
 use taskvec_pack::write::{
-    Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts, TensorDeltas, Values, WriteError,
+    Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts, Rounding, TensorDeltas, Values, WriteError,
 };
-use taskvec_pack::{
-    Dtype, EngineKind, ErrorClass, ErrorKind, Fingerprint, Granule, Limits, Pack, Resize, ValueEncoding,
-};
+use taskvec_pack::{Dtype, EngineKind, ErrorClass, ErrorKind, Fingerprint, Granule, Limits, Pack, Resize};
 
 use crate::forge::{everything, from_sections, seal, seal_header, section, signed, unsigned, with_section};
 
@@ -157,7 +155,7 @@ fn wrong_tensor_records() {
         Case {
             what: "unknown value encoding",
             place: TENSORS,
-            change: |t| put(13, &[5], t),
+            change: |t| put(13, &[7], t),
             kind: Encoding,
             offset: 13,
         },
@@ -477,13 +475,13 @@ fn parts_that_make_no_pack() {
         let mut builder = Builder::new(Fingerprint([0; 32]), "wrong");
         builder.tensor("w", Dtype::F16, &[2, 4], TensorDeltas { indices, values }).unwrap_err()
     }
-    let f32 = ValueEncoding::F32;
+    let f32 = Rounding::F32;
     let messages = [
         (tensor(&[1, 1], Values::Deltas(&[1.0, 1.0], f32)), "tensor `w`: index 1 does not ascend"),
         (tensor(&[8], Values::Deltas(&[1.0], f32)), "tensor `w`: index 8 lies beyond its 8 elements"),
         (tensor(&[1], Values::Deltas(&[], f32)), "tensor `w`: 0 values for 1 indices"),
         (tensor(&[1], Values::Deltas(&[f32::NAN], f32)), "tensor `w`: delta number 0 is not finite"),
-        (tensor(&[1], Values::Deltas(&[f32::MAX], ValueEncoding::Bf16)), "tensor `w`: a delta is too large for bf16"),
+        (tensor(&[1], Values::Deltas(&[f32::MAX], Rounding::Bf16)), "tensor `w`: a delta is too large for 16 bits"),
         (tensor(&[1], Values::Distances(&[0])), "tensor `w`: a distance of 0 is 0 or wider than f16"),
         (tensor(&[1], Values::Distances(&[-65536])), "tensor `w`: a distance of -65536 is 0 or wider than f16"),
     ];
@@ -506,7 +504,7 @@ fn contradictions_between_parts_are_refused_by_the_writer() {
         feature_width: 2,
         labels: vec!["a".into()],
         weight: vec![1.0, 2.0],
-        weight_encoding: ValueEncoding::F32,
+        weight_rounding: Rounding::F32,
         bias: vec![0.0],
     };
     let preprocessing = PreprocessingParts {
@@ -533,7 +531,7 @@ fn contradictions_between_parts_are_refused_by_the_writer() {
         ("provenance value `a\\nb`", |b, _, _, _| b.provenance("x", "a\nb")),
         ("head", |b, head, _, _| b.head(HeadParts { weight: vec![1.0], ..head })),
         ("head", |b, head, _, _| b.head(HeadParts { bias: vec![f32::INFINITY], ..head })),
-        ("head", |b, head, _, _| b.head(HeadParts { weight_encoding: ValueEncoding::Lossless, ..head })),
+        ("head", |b, head, _, _| b.head(HeadParts { weight: vec![1.0, 1e6], weight_rounding: Rounding::F16, ..head })),
         ("label ``", |b, head, _, _| b.head(HeadParts { labels: vec![String::new()], ..head })),
         ("preprocessing", |b, _, p, _| b.preprocessing(PreprocessingParts { std: vec![0.0], ..p })),
         ("preprocessing", |b, _, p, _| b.preprocessing(PreprocessingParts { mean: vec![], ..p })),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts, TensorDeltas, Values, measure, quantize, sign};
+use taskvec_pack::write::{
+    Builder, HeadParts, ProbeInputs, ProbeParts, Rounding, TensorDeltas, Values, measure, quantize, sign,
+};
 use taskvec_pack::{
     Digest, Dtype, EngineKind, Entries, Fingerprint, Granule, Limits, Method, Pack, ProbeInput, ValueEncoding,
 };
@@ -17,7 +19,8 @@ struct Tensor {
     shape: Vec<u64>,
     indices: Vec<u64>,
     numbers: Vec<f32>,
-    encoding: ValueEncoding,
+    /// None: as distances.
+    rounding: Option<Rounding>,
 }
 
 impl Tensor {
@@ -34,9 +37,9 @@ impl Tensor {
 
     fn add(&self, name: &str, builder: &mut Builder) {
         let distances = self.distances();
-        let values = match self.encoding {
-            ValueEncoding::Lossless => Values::Distances(&distances),
-            encoding => Values::Deltas(&self.numbers, encoding),
+        let values = match self.rounding {
+            None => Values::Distances(&distances),
+            Some(rounding) => Values::Deltas(&self.numbers, rounding),
         };
         builder.tensor(name, self.dtype, &self.shape, TensorDeltas { indices: &self.indices, values }).unwrap();
     }
@@ -49,14 +52,15 @@ const NUMBERS_MAX: usize = if cfg!(miri) { 20 } else { 600 };
 
 fn any_tensor() -> impl Strategy<Value = Tensor> {
     let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::F16), Just(Dtype::BF16)];
-    let encoding = prop_oneof![
-        Just(ValueEncoding::F32),
-        Just(ValueEncoding::Bf16),
-        Just(ValueEncoding::Int8),
-        Just(ValueEncoding::Lossless)
+    let rounding = prop_oneof![
+        Just(None),
+        Just(Some(Rounding::F32)),
+        Just(Some(Rounding::Bf16)),
+        (1_u8..=127).prop_map(|top| Some(Rounding::Levels(top))),
+        Just(Some(Rounding::Sign)),
     ];
     let mask = (1_u64..SIDE_MAX, 1_u64..SIDE_MAX, 1_u64..6, any::<bool>(), any::<u64>());
-    (dtype, encoding, mask).prop_map(|(dtype, encoding, (rows, columns, spread, by_row, seed))| {
+    (dtype, rounding, mask).prop_map(|(dtype, rounding, (rows, columns, spread, by_row, seed))| {
         let mut numbers = crate::numbers::Numbers::new(seed);
         let mut row_in = Vec::new();
         let mut indices: Vec<u64> = (0..rows * columns)
@@ -71,7 +75,7 @@ fn any_tensor() -> impl Strategy<Value = Tensor> {
             indices.push(numbers.next() % (rows * columns));
         }
         let values = indices.iter().map(|_| (numbers.normal() * (numbers.normal() * 5.0).exp()) as f32).collect();
-        Tensor { dtype, shape: vec![rows, columns], indices, numbers: values, encoding }
+        Tensor { dtype, shape: vec![rows, columns], indices, numbers: values, rounding }
     })
 }
 
@@ -81,13 +85,14 @@ fn check(pack: &Pack<'_>, tensors: &BTreeMap<String, Tensor>) {
         assert_eq!(entry.name(), name);
         assert_eq!(entry.dtype(), tensor.dtype);
         assert_eq!(entry.shape().collect::<Vec<_>>(), tensor.shape);
-        assert_eq!(entry.value_encoding(), tensor.encoding);
+        assert_eq!(entry.value_encoding() == ValueEncoding::Lossless, tensor.rounding.is_none());
         assert_eq!(entry.entry_count(), tensor.indices.len() as u64);
         let indices = tensor.indices.iter().map(|index| *index as usize);
         match entry.entries() {
             Entries::Deltas(deltas) => {
+                let rounding = tensor.rounding.unwrap();
                 let expected: Vec<(usize, u32)> =
-                    indices.zip(quantize(&tensor.numbers, tensor.encoding).into_iter().map(f32::to_bits)).collect();
+                    indices.zip(quantize(&tensor.numbers, rounding).into_iter().map(f32::to_bits)).collect();
                 let mut folded = Vec::new();
                 deltas.for_each(|(index, delta)| folded.push((index, delta.to_bits())));
                 assert_eq!(folded, expected);
@@ -101,7 +106,7 @@ fn check(pack: &Pack<'_>, tensors: &BTreeMap<String, Tensor>) {
                 let stepped: Vec<(usize, u32)> =
                     std::iter::from_fn(|| stepped.next()).map(|(index, delta)| (index, delta.to_bits())).collect();
                 assert_eq!(stepped, expected);
-                let measured = tensor.encoding.is_lossy().then(|| measure(&tensor.numbers, tensor.encoding));
+                let measured = (rounding != Rounding::F32).then(|| measure(&tensor.numbers, rounding));
                 assert_eq!(entry.measured_error(), measured);
             }
             Entries::Distances(distances) => {
@@ -143,10 +148,10 @@ proptest! {
 
     #[test]
     fn lossy_values_stay_within_their_measured_error(numbers in proptest::collection::vec(-1e3_f32..1e3, 1..NUMBERS_MAX)) {
-        for encoding in [ValueEncoding::Bf16, ValueEncoding::Int8] {
-            let error = measure(&numbers, encoding);
+        for rounding in [Rounding::Bf16, Rounding::F16, Rounding::INT8, Rounding::Levels(3), Rounding::Sign] {
+            let error = measure(&numbers, rounding);
             prop_assert!(error.rms <= error.max);
-            for (exact, stored) in numbers.iter().zip(quantize(&numbers, encoding)) {
+            for (exact, stored) in numbers.iter().zip(quantize(&numbers, rounding)) {
                 prop_assert!((exact - stored).abs() <= error.max * 1.000_001);
             }
         }
@@ -242,7 +247,7 @@ fn no_more_signatures_are_written_than_are_read() {
 
 #[test]
 fn heads_and_probes_of_other_encodings_come_back() {
-    for weight_encoding in [ValueEncoding::F32, ValueEncoding::Bf16, ValueEncoding::Int8] {
+    for weight_rounding in [Rounding::F32, Rounding::Bf16, Rounding::F16, Rounding::INT8, Rounding::Levels(1)] {
         let weight: Vec<f32> = (0..600_u16).map(|i| f32::from(i) / 100.0 - 3.0).collect();
         let inputs: Vec<f32> = (0..8_u8).map(f32::from).collect();
         let mut builder = Builder::new(Fingerprint([0; 32]), "head");
@@ -250,7 +255,7 @@ fn heads_and_probes_of_other_encodings_come_back() {
             feature_width: 200,
             labels: vec!["a".into(), "b".into(), "a".into()],
             weight: weight.clone(),
-            weight_encoding,
+            weight_rounding,
             bias: vec![0.0; 3],
         });
         builder.probes(ProbeParts {
@@ -263,7 +268,7 @@ fn heads_and_probes_of_other_encodings_come_back() {
         let pack = Pack::read(&bytes, &Limits::default()).unwrap();
         assert_eq!(pack.tensors().len(), 0);
         let head = pack.head().unwrap();
-        assert_eq!(head.weight().collect::<Vec<_>>(), quantize(&weight, weight_encoding));
+        assert_eq!(head.weight().collect::<Vec<_>>(), quantize(&weight, weight_rounding));
         let probes = pack.probes().unwrap();
         let read: Vec<f32> = probes
             .iter()

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use taskvec_pack::write::{Builder, TensorDeltas, Values};
-use taskvec_pack::{Dtype, Entries, Fingerprint, Limits, Pack, ValueEncoding, bound};
+use taskvec_pack::write::{Builder, Rounding, TensorDeltas, Values};
+use taskvec_pack::{Dtype, Entries, Fingerprint, Limits, Pack, bound};
 
 use crate::numbers::Numbers;
 
@@ -52,7 +52,7 @@ fn index_costs_at_most_three_percent_more_than_the_entropy() {
         let elements = 2_000_000;
         let indices = numbers.mask(elements, density);
         let values = vec![1.0; indices.len()];
-        let bytes = pack(Dtype::F32, elements, &indices, Values::Deltas(&values, ValueEncoding::Bf16));
+        let bytes = pack(Dtype::F32, elements, &indices, Values::Deltas(&values, Rounding::Bf16));
         let (ratio, _) = ratios(&bytes);
         assert!(ratio <= 1.03, "density {density}: {ratio}");
     }
@@ -109,7 +109,7 @@ fn a_small_pack_has_little_around_its_entries() {
     let mut builder = Builder::new(Fingerprint([0; 32]), "small");
     let (mut entries, tensors) = (0, 48);
     for tensor in 0..tensors {
-        let deltas = TensorDeltas { indices: &[1, 7, 300], values: Values::Deltas(&[0.5; 3], ValueEncoding::Int8) };
+        let deltas = TensorDeltas { indices: &[1, 7, 300], values: Values::Deltas(&[0.5; 3], Rounding::INT8) };
         let name = format!("blocks.{tensor}.mlp.fc1.weight");
         let summary = builder.tensor(&name, Dtype::F32, &[384, 96], deltas).unwrap();
         entries += summary.index_bytes + summary.value_bytes;
@@ -131,8 +131,8 @@ fn decoding_is_fast() {
         let deltas: Vec<f32> = indices.iter().map(|_| numbers.unit() as f32 - 0.5).collect();
         let distances: Vec<i64> = indices.iter().map(|_| (numbers.normal() * 3e5) as i64 | 1).collect();
         let cases = [
-            Values::Deltas(&deltas, ValueEncoding::F32),
-            Values::Deltas(&deltas, ValueEncoding::Int8),
+            Values::Deltas(&deltas, Rounding::F32),
+            Values::Deltas(&deltas, Rounding::INT8),
             Values::Distances(&distances),
         ];
         for values in cases {

@@ -295,10 +295,22 @@ pub enum Values {
     /// 32-bit floats.
     #[default]
     F32,
+    /// 16-bit floats.
+    F16,
     /// 16-bit brain floats.
     Bf16,
-    /// 8-bit integers with a scale per block of 256.
+    /// 8-bit integers, -127 to 127, with a scale per block of 256.
     Int8,
+    /// 6-bit integers, -31 to 31, with a scale per block of 256; this and those below it in as few bits as they need.
+    Int6,
+    /// 4-bit integers, -7 to 7.
+    Int4,
+    /// 3-bit integers, -3 to 3.
+    Int3,
+    /// 2-bit integers, -1 to 1.
+    Int2,
+    /// Signs, with a magnitude per block of 256.
+    Sign,
     /// Distances between bit patterns: the tuned weights come back bit for bit.
     Lossless,
 }

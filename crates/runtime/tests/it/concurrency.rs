@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use taskvec_pack::ValueEncoding;
+use taskvec_pack::write::Rounding;
 use taskvec_runtime::{Digest, Engine, EngineKind, Error, HeadChoice, Inference, Session, Skill, Trust, Weights};
 
 use crate::made::{Kind, MIXED, PLAIN, Plain, bundle, composed, head, one_delta, random_pack, session, skill};
@@ -47,7 +47,7 @@ fn every_answer_is_that_of_one_composition() {
     let made = bundle(MIXED, 40);
     let skills: Vec<Skill> = (0..3)
         .map(|i| {
-            let kind = if i == 1 { Kind::Lossless } else { Kind::Deltas(ValueEncoding::F32) };
+            let kind = if i == 1 { Kind::Lossless } else { Kind::Deltas(Rounding::F32) };
             skill(random_pack(&made.base, &format!("skill {i}"), 400 + i, kind, 200).head(head()))
         })
         .collect();

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts};
-use taskvec_pack::{EngineKind, ValueEncoding};
+use taskvec_pack::EngineKind;
+use taskvec_pack::write::{Builder, HeadParts, ProbeInputs, ProbeParts, Rounding};
 use taskvec_runtime::{BaseModel, EngineChoice, HeadChoice, Proof, Session, Trust};
 #[cfg(feature = "ort")]
 use taskvec_runtime::{OrtSettings, Tier};
@@ -88,7 +88,7 @@ fn a_skill_is_felt_and_gone_again_and_both_engines_agree() {
     let (pixels, features) = expected();
     let base = base();
     let skills = [
-        skill(&everywhere(&base, "sparse", Kind::Deltas(ValueEncoding::F32), 100)),
+        skill(&everywhere(&base, "sparse", Kind::Deltas(Rounding::F32), 100)),
         skill(&everywhere(&base, "lossless", Kind::Lossless, 500)),
     ];
     let mut answers: Vec<Vec<f32>> = Vec::new();
@@ -123,7 +123,7 @@ fn every_editable_tensor_is_felt_alone() {
         for tensor in base.tensors().iter().filter(|tensor| tensor.editable) {
             let mut builder = Builder::new(base.fingerprint(), tensor.name.clone());
             let indices: Vec<u64> = (0..tensor.shape.iter().product()).collect();
-            let kind = Kind::Deltas(ValueEncoding::F32);
+            let kind = Kind::Deltas(Rounding::F32);
             add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut Numbers(9));
             let all_of_it = skill(&builder);
             session.attach(&all_of_it, 1.0).unwrap();
@@ -140,13 +140,13 @@ fn every_editable_tensor_is_felt_alone() {
 fn probes_of_one_engine_pass_on_the_other() {
     let (pixels, _) = expected();
     let base = base();
-    let mut builder = everywhere(&base, "probed", Kind::Deltas(ValueEncoding::F32), 100);
+    let mut builder = everywhere(&base, "probed", Kind::Deltas(Rounding::F32), 100);
     let mut numbers = Numbers(1);
     builder.alpha(0.25, [0.0, 0.5]).head(HeadParts {
         feature_width: 16,
         labels: (0..3).map(|class| format!("class {class}")).collect(),
         weight: (0..48).map(|_| numbers.signed()).collect(),
-        weight_encoding: ValueEncoding::F32,
+        weight_rounding: Rounding::F32,
         bias: vec![0.1, 0.2, 0.3],
     });
     for maker in choices() {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use taskvec_pack::{Dtype, Entries, ValueEncoding};
+use taskvec_pack::write::Rounding;
+use taskvec_pack::{Dtype, Entries};
 use taskvec_runtime::{BaseModel, Composed, CompositionLimits, Digest, Session, Skill, Trust};
 use taskvec_testkit::naive_arithmetic as naive;
 
@@ -35,9 +36,9 @@ fn steps(packs: usize) -> impl Strategy<Value = Vec<Step>> {
 fn kinds() -> impl Strategy<Value = Vec<(u64, Kind, u64)>> {
     let kind = prop::sample::select(vec![
         Kind::Lossless,
-        Kind::Deltas(ValueEncoding::F32),
-        Kind::Deltas(ValueEncoding::Bf16),
-        Kind::Deltas(ValueEncoding::Int8),
+        Kind::Deltas(Rounding::F32),
+        Kind::Deltas(Rounding::Bf16),
+        Kind::Deltas(Rounding::INT8),
     ]);
     prop::collection::vec((any::<u64>(), kind, prop::sample::select(vec![2, 100, 950])), 2..6)
 }

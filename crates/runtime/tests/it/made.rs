@@ -6,8 +6,8 @@ use taskvec_bundle::{
     BASE_FILE, Base, BaseDraft, HeadEntry, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile,
     write_tensors,
 };
-use taskvec_pack::write::{Builder, HeadParts, TensorDeltas, Values};
-use taskvec_pack::{Dtype, ValueEncoding};
+use taskvec_pack::Dtype;
+use taskvec_pack::write::{Builder, HeadParts, Rounding, TensorDeltas, Values};
 use taskvec_runtime::{
     BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights, WeightsReader,
 };
@@ -128,7 +128,7 @@ pub(crate) fn bundle(plans: &[Plan], seed: u64) -> Made {
 /// How a random pack is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Deltas(ValueEncoding),
+    Deltas(Rounding),
     Lossless,
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn add_random(
 /// A pack with one delta on the element `index` of `a.weight`.
 pub(crate) fn one_delta(base: &BaseModel, name: &str, index: u64, delta: f32) -> Builder {
     let mut builder = Builder::new(base.fingerprint(), name);
-    let deltas = TensorDeltas { indices: &[index], values: Values::Deltas(&[delta], ValueEncoding::F32) };
+    let deltas = TensorDeltas { indices: &[index], values: Values::Deltas(&[delta], Rounding::F32) };
     builder.tensor("a.weight", Dtype::F32, &[37, 61], deltas).unwrap();
     builder
 }
@@ -186,7 +186,7 @@ pub(crate) fn head() -> HeadParts {
         feature_width: 4,
         labels: vec!["left".into(), "right".into()],
         weight: vec![1.0, 0.0, 0.5, 0.0, 0.0, 1.0, 0.0, -0.5],
-        weight_encoding: ValueEncoding::F32,
+        weight_rounding: Rounding::F32,
         bias: vec![0.25, -0.25],
     }
 }

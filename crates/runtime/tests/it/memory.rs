@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use taskvec_bundle::StoredDtype;
-use taskvec_pack::ValueEncoding;
 use taskvec_pack::write::Builder;
+use taskvec_pack::write::Rounding;
 use taskvec_runtime::Session;
 
 use crate::made::{Kind, Made, Numbers, Plan, add_random, bundle, composed, session, skill};
@@ -65,7 +65,7 @@ fn only_touched_pages_are_our_own() {
     let mut builder = Builder::new(made.base.fingerprint(), "few");
     for tensor in made.base.tensors() {
         let indices = numbers.some_of(tensor.shape.iter().product(), 1).into_iter().step_by(40).collect::<Vec<_>>();
-        let kind = Kind::Deltas(ValueEncoding::F32);
+        let kind = Kind::Deltas(Rounding::F32);
         add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut numbers);
     }
     let few = skill(&builder);
@@ -92,7 +92,7 @@ fn kept_pages_hold_the_bases_bytes() {
     let tensor = &made.base.tensors()[0];
     let mut builder = Builder::new(made.base.fingerprint(), "kept");
     let indices = numbers.some_of(tensor.shape.iter().product(), 1);
-    let kind = Kind::Deltas(ValueEncoding::F32);
+    let kind = Kind::Deltas(Rounding::F32);
     add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut numbers);
     let kept = skill(&builder);
     let touched = session.attach(&kept, 1.0).unwrap().touched_pages;
@@ -111,7 +111,7 @@ fn a_page_on_which_two_tensors_meet_counts_once() {
     let mut numbers = Numbers(33);
     let skills = [(a, a.shape.iter().product::<u64>() - 1), (b, 0)].map(|(tensor, index)| {
         let mut builder = Builder::new(made.base.fingerprint(), tensor.name.clone());
-        let kind = Kind::Deltas(ValueEncoding::F32);
+        let kind = Kind::Deltas(Rounding::F32);
         add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &[index], kind, &mut numbers);
         skill(&builder)
     });
@@ -157,7 +157,7 @@ fn two_sessions_share_what_neither_touches() {
     let tensor = &made.base.tensors()[1];
     let mut builder = Builder::new(made.base.fingerprint(), "block");
     let indices: Vec<u64> = (0..1024).collect();
-    let kind = Kind::Deltas(ValueEncoding::F32);
+    let kind = Kind::Deltas(Rounding::F32);
     add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut numbers);
     let change = one.attach(&skill(&builder), 1.0).unwrap();
     infer(&one);

@@ -1,7 +1,7 @@
 //! What is refused, how it is said, and that the composition in force is then unchanged, digest and bytes.
 
-use taskvec_pack::write::{Builder, PreprocessingParts, TensorDeltas, Values};
-use taskvec_pack::{Dtype, Resize, ValueEncoding};
+use taskvec_pack::write::{Builder, PreprocessingParts, Rounding, TensorDeltas, Values};
+use taskvec_pack::{Dtype, Resize};
 use taskvec_runtime::{
     BaseModel, Change, CompositionLimits, Error, ErrorKind, HeadChoice, PackLimits, Session, Skill, Trust,
 };
@@ -31,7 +31,7 @@ fn chain(error: &Error) -> String {
 
 fn edit(base: &BaseModel, name: &str, tensor: &str, dtype: Dtype, shape: &[u64], delta: f32) -> Skill {
     let mut builder = Builder::new(base.fingerprint(), name);
-    let deltas = TensorDeltas { indices: &[0], values: Values::Deltas(&[delta], ValueEncoding::F32) };
+    let deltas = TensorDeltas { indices: &[0], values: Values::Deltas(&[delta], Rounding::F32) };
     builder.tensor(tensor, dtype, shape, deltas).unwrap();
     skill(&builder)
 }
@@ -223,7 +223,7 @@ fn limits_are_kept_and_taken_back() {
 #[test]
 fn a_pack_cut_short_flipped_or_newer_is_no_skill() {
     let made = bundle(MIXED, 13);
-    let bytes = random_pack(&made.base, "small", 4, Kind::Deltas(ValueEncoding::Int8), 3).finish().unwrap();
+    let bytes = random_pack(&made.base, "small", 4, Kind::Deltas(Rounding::INT8), 3).finish().unwrap();
     let open = |bytes: &[u8]| Skill::from_bytes(bytes, &PackLimits::default()).map(drop);
     open(&bytes).unwrap();
     for length in 0..bytes.len() {

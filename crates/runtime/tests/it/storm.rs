@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use taskvec_pack::ValueEncoding;
+use taskvec_pack::write::Rounding;
 use taskvec_runtime::{BaseModel, Digest, EngineChoice, HeadChoice, Session, Skill, Trust};
 
 use crate::engines::{base, choices, everywhere};
@@ -92,7 +92,7 @@ fn storm(choice: EngineChoice, duration: Duration) -> String {
     let base = base();
     let mut numbers = Numbers(90);
     let inputs: Vec<Vec<f32>> = (0..INPUTS).map(|_| (0..64).map(|_| numbers.signed()).collect()).collect();
-    let kinds = [Kind::Deltas(ValueEncoding::F32), Kind::Lossless, Kind::Deltas(ValueEncoding::Int8)];
+    let kinds = [Kind::Deltas(Rounding::F32), Kind::Lossless, Kind::Deltas(Rounding::INT8)];
     let skills: Vec<Skill> =
         (0..5).map(|at| skill(&everywhere(&base, &"x".repeat(at + 1), kinds[at % 3], 20 + 60 * at as u64))).collect();
     let fresh = Fresh { base: base.clone(), choice: choice.clone(), answers: Mutex::default() };

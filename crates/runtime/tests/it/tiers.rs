@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use taskvec_pack::ValueEncoding;
+use taskvec_pack::write::Rounding;
 use taskvec_runtime::{
     BaseModel, EngineChoice, ErrorKind, OrtSettings, PackLimits, Proof, Provider, ProviderName, Session, Skill, Tier,
     Trust, check_providers,
@@ -28,7 +28,7 @@ fn in_tier(tier: Tier) -> EngineChoice {
     EngineChoice::Ort(OrtSettings { tier: Some(tier), ..ort_settings() })
 }
 
-pub(crate) const KIND: Kind = Kind::Deltas(ValueEncoding::F32);
+pub(crate) const KIND: Kind = Kind::Deltas(Rounding::F32);
 
 /// How far a tier may be from NumPy, and from another tier, whose kernels may be others: 12 times what was measured (1.2e-6
 /// from NumPy on ONNX Runtime 1.32 and OpenVINO 2025.4, features up to 3; tiers 6e-7 from each other).

@@ -33,6 +33,28 @@ pub fn bf16s(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(upper).collect()
 }
 
+/// The patterns of binary16.
+pub fn f16s(patterns: &[u16]) -> Vec<u8> {
+    patterns.iter().flat_map(|pattern| pattern.to_le_bytes()).collect()
+}
+
+/// Levels with the code lengths of those from `first` on, and the scale of each block.
+///
+/// # Panics
+///
+/// If the lengths are not complete, or a level has no code.
+pub fn levels(first: i8, lengths: &[u8], scales: &[f32], levels: &[i8]) -> Vec<u8> {
+    let last = i16::from(first) + i16::try_from(lengths.len()).expect("at most 255") - 1;
+    let mut table = Bits::default();
+    table.lengths(lengths);
+    let mut codes = Bits::default();
+    for &level in levels {
+        codes.symbol(lengths, usize::try_from(i16::from(level) - i16::from(first)).expect("from the first on"));
+    }
+    let ends = [first.to_le_bytes()[0], last.to_le_bytes()[0]];
+    [&ends[..], &table.finish(), &f32s(scales), &codes.finish()].concat()
+}
+
 /// Blocks of a scale and its codes.
 pub fn int8(blocks: &[(f32, &[i8])]) -> Vec<u8> {
     let block = |(scale, codes): &(f32, &[i8])| {

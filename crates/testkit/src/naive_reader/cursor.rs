@@ -85,6 +85,19 @@ impl<'a> Cursor<'a> {
         Ok(number)
     }
 
+    /// A finite `f16`: sign, five bits of exponent, ten of mantissa.
+    pub(super) fn f16(&mut self) -> Result<f32, Error> {
+        let at = self.offset;
+        let bits = self.u16()?;
+        let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+        check(exponent != 31, ErrorKind::Number, at)?;
+        let magnitude = match exponent {
+            0 => mantissa * 2_f32.powi(-24),
+            _ => (1024.0 + mantissa) * 2_f32.powi(exponent - 25),
+        };
+        Ok(if bits >> 15 == 1 { -magnitude } else { magnitude })
+    }
+
     /// `count` bytes that are zero; a fault is told at the first one that is not.
     pub(super) fn zeros(&mut self, count: u64) -> Result<(), Error> {
         let at = self.offset;

@@ -14,7 +14,7 @@ pub(super) fn read(mut section: Cursor<'_>, limits: &Limits) -> Result<Head, Err
     let class_count = section.u32()?;
     check(class_count != 0, ErrorKind::Count, start + 4)?;
     let weight_encoding = section.u8()?;
-    check(matches!(weight_encoding, 1..=3), ErrorKind::Encoding, start + 8)?;
+    check(matches!(weight_encoding, 1..=3 | 6), ErrorKind::Encoding, start + 8)?;
     section.zeros(3)?;
     check(u64::from(class_count) <= section.left() as u64 / 2, ErrorKind::Count, start + 4)?;
     check(u64::from(class_count) <= limits.max_classes, ErrorKind::Limit, start + 4)?;

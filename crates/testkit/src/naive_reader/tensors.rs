@@ -89,7 +89,7 @@ fn read_record(
     let dtype = read_registered(section, 1..=3)?;
     let (shape, element_count) = read_shape(section, limits)?;
     let index_encoding = read_registered(section, 1..=5)?;
-    let value_encoding = read_registered(section, 1..=4)?;
+    let value_encoding = read_registered(section, 1..=6)?;
 
     let entry_count_at = section.offset;
     let entry_count = section.varint()?;
@@ -100,7 +100,7 @@ fn read_record(
 
     let index_bytes = read_stream_bytes(section, total)?;
     let value_bytes = read_stream_bytes(section, total)?;
-    let lossy = matches!(value_encoding, 2 | 3);
+    let lossy = matches!(value_encoding, 2 | 3 | 5 | 6);
     let error = if lossy { Some(read_lossy_error(section)?) } else { None };
     Ok(Record {
         name,

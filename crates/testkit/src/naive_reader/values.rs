@@ -1,4 +1,4 @@
-//! Value streams: `FORMAT.md` 6.9 to 6.11, and the second half of step 19 of section 13.
+//! Value streams: `FORMAT.md` 6.9 to 6.12, and the second half of step 19 of section 13.
 
 use super::bits::{Bits, PrefixCode};
 use super::cursor::Cursor;
@@ -11,6 +11,9 @@ pub(super) fn read(mut stream: Cursor<'_>, record: &Record) -> Result<Values, Er
     if record.value_encoding == 4 {
         return Ok(Values::Distances(read_distances(stream, record)?));
     }
+    if record.value_encoding == 5 {
+        return Ok(Values::Deltas(read_levels(stream, record.entry_count)?));
+    }
     let expected = delta_bytes(record.value_encoding, record.entry_count);
     check(stream.left() as u128 >= expected, ErrorKind::Truncated, stream.end)?;
     let expected = usize::try_from(expected).expect("not more than is left");
@@ -18,12 +21,12 @@ pub(super) fn read(mut stream: Cursor<'_>, record: &Record) -> Result<Values, Er
     Ok(Values::Deltas(read_deltas(&mut stream, record.value_encoding, record.entry_count)?))
 }
 
-/// How many bytes so many deltas take in the value encodings 1, 2 and 3.
+/// How many bytes so many deltas take in the value encodings 1, 2, 3 and 6.
 pub(super) fn delta_bytes(value_encoding: u8, count: u64) -> u128 {
     let count = u128::from(count);
     match value_encoding {
         1 => 4 * count,
-        2 => 2 * count,
+        2 | 6 => 2 * count,
         _ => 4 * count.div_ceil(256) + count,
     }
 }
@@ -39,6 +42,7 @@ pub(super) fn read_deltas(stream: &mut Cursor<'_>, value_encoding: u8, count: u6
         deltas.push(match value_encoding {
             1 => stream.f32()?,
             2 => stream.bf16()?,
+            6 => stream.f16()?,
             _ => read_code(stream)? * scale,
         });
     }
@@ -50,6 +54,35 @@ fn read_code(stream: &mut Cursor<'_>) -> Result<f32, Error> {
     let code = i8::from_le_bytes([stream.u8()?]);
     check(code != -128, ErrorKind::Number, at)?;
     Ok(f32::from(code))
+}
+
+/// 6.12.
+fn read_levels(mut cursor: Cursor<'_>, count: u64) -> Result<Vec<f32>, Error> {
+    let stream = cursor.offset;
+    let Ok(&[first, last]) = cursor.bytes(2).map(|bytes| bytes.as_array::<2>().expect("two bytes")) else {
+        return refuse(ErrorKind::Truncated, stream);
+    };
+    let (first, last) = (i32::from(first.cast_signed()), i32::from(last.cast_signed()));
+    check(first != -128 && first <= last, ErrorKind::Code, stream)?;
+    let level_count = usize::try_from(last - first + 1).expect("at least one");
+    let Ok(table) = cursor.part(level_count.div_ceil(2) as u64) else { return refuse(ErrorKind::Truncated, stream) };
+    let mut bits = Bits::new(table, stream);
+    let lengths = bits.lengths(level_count)?;
+    bits.fill_up()?;
+    check(lengths[0] != 0 && lengths[level_count - 1] != 0, ErrorKind::Code, stream)?;
+    let code = PrefixCode::new(&lengths, stream)?;
+    let Ok(mut scales) = cursor.part(4 * count.div_ceil(256)) else { return refuse(ErrorKind::Truncated, stream) };
+    let largest = first.abs().max(last.abs()) as f32;
+    let blocks = u32::try_from(count.div_ceil(256)).expect("as many as there are bytes");
+    let scales = scales.f32s_that(blocks, |scale| scale >= 0.0 && (largest * scale).is_finite())?;
+    let mut bits = Bits::new(cursor, stream);
+    let mut deltas = Vec::new();
+    for place in 0..usize::try_from(count).expect("fits the address type") {
+        let symbol = i32::try_from(code.symbol(&mut bits)?).expect("at most 255");
+        deltas.push((first + symbol) as f32 * scales[place / 256]);
+    }
+    bits.end()?;
+    Ok(deltas)
 }
 
 /// 6.11.

@@ -1,8 +1,8 @@
 //! A random head, preprocessing and probes for the writer.
 
 use proptest::prelude::*;
-use taskvec_pack::write::{self, Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts};
-use taskvec_pack::{EngineKind, Resize, ValueEncoding};
+use taskvec_pack::write::{self, Builder, HeadParts, PreprocessingParts, ProbeInputs, ProbeParts, Rounding};
+use taskvec_pack::{EngineKind, Resize};
 use taskvec_testkit::contents::{Contents, Input};
 
 /// Head, preprocessing and probes for the writer.
@@ -10,20 +10,20 @@ use taskvec_testkit::contents::{Contents, Input};
 pub(super) struct Extras {
     classes: u8,
     features: u8,
-    encoding: ValueEncoding,
+    rounding: Rounding,
     pixels: bool,
     image: Option<[u32; 3]>,
     probe_count: u8,
 }
 
 pub(super) fn extras() -> impl Strategy<Value = Extras> {
-    let encoding = prop_oneof![Just(ValueEncoding::F32), Just(ValueEncoding::Bf16), Just(ValueEncoding::Int8)];
+    let rounding = prop_oneof![Just(Rounding::F32), Just(Rounding::Bf16), Just(Rounding::INT8)];
     let image = prop::option::of([1_u32..4, 1_u32..5, 1_u32..5]);
-    (0_u8..5, 1_u8..90, encoding, any::<bool>(), image, 0_u8..4).prop_map(
-        |(classes, features, encoding, pixels, image, probe_count)| Extras {
+    (0_u8..5, 1_u8..90, rounding, any::<bool>(), image, 0_u8..4).prop_map(
+        |(classes, features, rounding, pixels, image, probe_count)| Extras {
             classes,
             features,
-            encoding,
+            rounding,
             pixels: pixels && image.is_some(),
             image,
             probe_count,
@@ -57,7 +57,7 @@ impl Extras {
     /// Whether the sections say what was given to the writer.
     pub(super) fn check(&self, contents: &Contents) {
         let weight = contents.head.as_ref().map(|head| head.weight.clone());
-        assert_eq!(weight, self.head().map(|head| write::quantize(&head.weight, self.encoding)));
+        assert_eq!(weight, self.head().map(|head| write::quantize(&head.weight, self.rounding)));
         let image = contents.preprocessing.as_ref().map(|image| [image.channels, image.height, image.width]);
         assert_eq!(image, self.image);
         let probes = contents.probes.as_ref();
@@ -78,7 +78,7 @@ impl Extras {
             feature_width: u32::from(self.features),
             labels: (0..self.classes).map(|class| format!("class {class}")).collect(),
             weight: (0..weight_count).map(|place| (place as f32).sin()).collect(),
-            weight_encoding: self.encoding,
+            weight_rounding: self.rounding,
             bias: vec![-0.5; usize::from(self.classes)],
         })
     }

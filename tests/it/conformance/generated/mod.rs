@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
-use taskvec_pack::write::{self, Builder, TensorDeltas};
-use taskvec_pack::{Dtype, Fingerprint, ValueEncoding};
+use taskvec_pack::write::{self, Builder, Rounding, TensorDeltas};
+use taskvec_pack::{Dtype, Fingerprint};
 use taskvec_testkit::contents::{Tensor, Values};
 use taskvec_testkit::hand_made::{Draft, HandMade, HandTensor};
 use taskvec_testkit::{Limits, hex};
@@ -22,6 +22,16 @@ use self::extras::extras;
 use self::tensor::{index_streams, tensor, value_stream};
 use super::golden::Vector;
 use super::stored;
+
+const ROUNDINGS: [Rounding; 7] = [
+    Rounding::F32,
+    Rounding::Bf16,
+    Rounding::INT8,
+    Rounding::F16,
+    Rounding::Levels(7),
+    Rounding::Levels(1),
+    Rounding::Sign,
+];
 
 proptest! {
     #![proptest_config(seeded(256))]
@@ -35,9 +45,8 @@ proptest! {
             let Some((indices, values)) = tensor.entries() else { continue };
             let (values_given, values) = match &values {
                 Values::Deltas(deltas) => {
-                    let encodings = [ValueEncoding::F32, ValueEncoding::Bf16, ValueEncoding::Int8];
-                    let encoding = encodings[usize::from(tensor.kind)];
-                    (Values::Deltas(write::quantize(deltas, encoding)), write::Values::Deltas(deltas, encoding))
+                    let rounding = ROUNDINGS[(usize::from(tensor.kind) + place) % ROUNDINGS.len()];
+                    (Values::Deltas(write::quantize(deltas, rounding)), write::Values::Deltas(deltas, rounding))
                 }
                 Values::Distances(distances) => (values.clone(), write::Values::Distances(distances)),
             };

@@ -104,14 +104,26 @@ pub(super) fn value_stream(values: &Values, choice: u32) -> ((u8, Vec<u8>), Opti
     let error = LossyError { max: 0.5, rms: 0.25 };
     match values {
         Values::Distances(distances) => ((4, distance_stream(distances, choice % 4, choice < 4)), None),
-        Values::Deltas(deltas) if choice.is_multiple_of(3) => ((1, streams::f32s(deltas)), None),
-        Values::Deltas(deltas) if choice % 3 == 1 => ((2, streams::bf16s(deltas)), Some(error)),
+        Values::Deltas(deltas) if choice.is_multiple_of(4) => ((1, streams::f32s(deltas)), None),
+        Values::Deltas(deltas) if choice % 4 == 1 => ((2, streams::bf16s(deltas)), Some(error)),
         Values::Deltas(deltas) => {
             let codes: Vec<i8> = deltas.iter().map(|delta| (delta * 8.0) as i8).collect();
-            let blocks: Vec<(f32, &[i8])> = codes.chunks(256).map(|codes| (0.125, codes)).collect();
-            ((3, streams::int8(&blocks)), Some(error))
+            if choice % 4 == 2 {
+                let blocks: Vec<(f32, &[i8])> = codes.chunks(256).map(|codes| (0.125, codes)).collect();
+                ((3, streams::int8(&blocks)), Some(error))
+            } else {
+                ((5, level_stream(&codes)), Some(error))
+            }
         }
     }
+}
+
+fn level_stream(levels: &[i8]) -> Vec<u8> {
+    let first = *levels.iter().min().expect("a tensor has entries");
+    let place = |level: &i8| usize::try_from(i16::from(*level) - i16::from(first)).expect("none is below the first");
+    let used: BTreeSet<usize> = levels.iter().map(place).collect();
+    let lengths = streams::even_lengths(used.last().expect("a tensor has entries") + 1, &Vec::from_iter(used));
+    streams::levels(first, &lengths, &vec![0.125; levels.len().div_ceil(256)], levels)
 }
 
 fn distance_stream(distances: &[i64], m: u32, own_sign: bool) -> Vec<u8> {

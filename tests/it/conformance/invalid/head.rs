@@ -80,6 +80,14 @@ fn heads() -> Vec<Invalid> {
             "encoding",
             "head.weight_encoding",
         ),
+        replaced(
+            "head_encoding_5",
+            "nothing says how long coded levels are",
+            "head.weight_encoding",
+            &[5],
+            "encoding",
+            "head.weight_encoding",
+        ),
         replaced("head_zero", "a byte that must be zero is 1", "head.zero", &[1, 0, 0], "padding", "head.zero"),
         replaced("label_control", "a label has a control character", "head.labels.1", b"y\r!", "text", "head.labels.1"),
         replaced(

@@ -104,7 +104,7 @@ fn fields() -> Vec<Invalid> {
         replaced("index_encoding_0", "index encoding 0 is not known", "tensors.0.index_encoding", &[0], "encoding"),
         replaced("index_encoding_6", "index encoding 6 is not known", "tensors.0.index_encoding", &[6], "encoding"),
         replaced("value_encoding_0", "value encoding 0 is not known", "tensors.1.value_encoding", &[0], "encoding"),
-        replaced("value_encoding_5", "value encoding 5 is not known", "tensors.1.value_encoding", &[5], "encoding"),
+        replaced("value_encoding_7", "value encoding 7 is not known", "tensors.1.value_encoding", &[7], "encoding"),
     ]
 }
 

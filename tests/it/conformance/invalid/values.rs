@@ -7,7 +7,7 @@ use taskvec_testkit::hand_made::{Draft, HandMade, HandTensor};
 use super::{Invalid, last_bit_set};
 
 pub(super) fn cases() -> Vec<Invalid> {
-    deltas().into_iter().chain(distances().into_iter().map(DistanceCase::into_invalid)).collect()
+    deltas().into_iter().chain(levels()).chain(distances().into_iter().map(DistanceCase::into_invalid)).collect()
 }
 
 /// A tensor of 400 elements, of which the first ones have entries with this value stream.
@@ -23,7 +23,7 @@ fn with_values(dtype: u8, encoding: u8, entry_count: u64, stream: Vec<u8>) -> Dr
         indices,
         // Not written: the stream stands for them.
         values: Values::Deltas(Vec::new()),
-        error: matches!(encoding, 2 | 3).then_some(LossyError { max: 0.5, rms: 0.25 }),
+        error: matches!(encoding, 2 | 3 | 5 | 6).then_some(LossyError { max: 0.5, rms: 0.25 }),
     };
     HandMade::new("n").tensor(tensor).draft()
 }
@@ -150,7 +150,56 @@ fn deltas() -> Vec<Invalid> {
             "entries.0.value+260",
         ),
         case("int8_code", "a code is -128", 3, 2, coded(0.5, &[1, -128]), "number", "entries.0.value+5"),
+        case(
+            "f16_infinite",
+            "the second delta is infinite",
+            6,
+            2,
+            streams::f16s(&[0x3C00, 0xFC00]),
+            "number",
+            "entries.0.value+2",
+        ),
+        case("f16_nan", "the first delta is not a number", 6, 1, streams::f16s(&[0x7C01]), "number", "entries.0.value"),
+        case("f16_cut", "half of the last delta is missing", 6, 1, vec![0], "truncated", "section 3.end"),
         cut_before_next_tensor(),
+    ]
+}
+
+fn levels() -> Vec<Invalid> {
+    let case = |name, why, entry_count, stream: Vec<u8>, kind, place| {
+        Invalid::drafted(name, why, with_values(1, 5, entry_count, stream), kind, place)
+    };
+    // First, last; lengths 2, 1 and 2 in two bytes; the scale; eight bits of codes.
+    let right = streams::levels(-1, &[2, 1, 2], &[0.5], &[0, -1, 1, 0, 0, 0]);
+    assert_eq!(right.len(), 9);
+    let with = |place: usize, byte: u8| {
+        let mut wrong = right.clone();
+        wrong[place] = byte;
+        wrong
+    };
+    let stream = "entries.0.value";
+    let one_level = streams::levels(0, &[1], &[0.5], &[0, 0]);
+    let no_code = [&one_level[..7], &[0b10]].concat();
+    let two_blocks = streams::levels(-1, &[1, 0, 1], &[0.5, -0.5], &[1; 257]);
+    // 127 times it is finite, 3 times the next power of two is not.
+    let scaled = |scale: f32| streams::levels(3, &[1], &[scale], &[3]);
+    vec![
+        case("levels_empty", "there is no table", 1, vec![], "truncated", stream),
+        case("levels_first_minus_128", "the first level is -128", 6, with(0, 0x80), "code", stream),
+        case("levels_first_above_last", "the first level is above the last", 6, with(1, 0xFE), "code", stream),
+        case("levels_table_cut", "the table is cut", 6, right[..3].to_vec(), "truncated", stream),
+        case("levels_table_padding", "an unused bit of the table is one", 6, with(3, 0x82), "padding", stream),
+        case("levels_first_empty", "the first level does not occur", 6, with(2, 0x10), "code", stream),
+        case("levels_last_empty", "the last level does not occur", 6, with(3, 0), "code", stream),
+        case("levels_incomplete", "the lengths are no code", 6, with(2, 0x22), "code", stream),
+        case("levels_scales_cut", "the scale is cut", 6, right[..7].to_vec(), "truncated", stream),
+        case("levels_negative_scale", "the scale is negative", 6, with(7, 0xBF), "number", "entries.0.value+4"),
+        case("levels_large_scale", "3 * scale is infinite", 1, scaled(2e38), "number", "entries.0.value+3"),
+        case("levels_second_scale", "the second scale is negative", 257, two_blocks, "number", "entries.0.value+8"),
+        case("levels_cut", "the last codes are missing", 6, right[..8].to_vec(), "truncated", stream),
+        case("levels_no_code", "a one bit where one level is all there is", 2, no_code, "code", stream),
+        case("levels_padding", "an unused bit is one", 5, with(8, right[8] | 0x80), "padding", stream),
+        case("levels_trailing", "a byte follows the codes", 6, [&right[..], &[0]].concat(), "trailing", stream),
     ]
 }
 

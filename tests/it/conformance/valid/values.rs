@@ -8,7 +8,7 @@ use super::super::golden::Vector;
 use super::vector;
 
 pub(super) fn vectors() -> Vec<Vector> {
-    [deltas(), distances()].concat()
+    [deltas(), levels(), distances()].concat()
 }
 
 fn deltas() -> Vec<Vector> {
@@ -55,6 +55,72 @@ fn deltas() -> Vec<Vector> {
             (3, streams::int8(&[(largest, &[127, -127])])),
             &[largest * 127.0, largest * -127.0],
         ),
+        case(
+            "f16_odd",
+            "zeros of both signs, the smallest and the largest numbers, the largest subnormal and the smallest normal",
+            (6, streams::f16s(&[0x0000, 0x8000, 0x0001, 0x8001, 0x7BFF, 0xFBFF, 0x03FF, 0x0400, 0x3C01])),
+            &[
+                0.0,
+                -0.0,
+                5.960_464_5e-8,
+                -5.960_464_5e-8,
+                65_504.0,
+                -65_504.0,
+                6.097_555e-5,
+                6.103_515_6e-5,
+                1.000_976_6,
+            ],
+        ),
+    ]
+}
+
+fn levels() -> Vec<Vector> {
+    let case = |name, why, first: i8, lengths: &[u8], scales: &[f32], levels: &[i8]| {
+        let value = (5, streams::levels(first, lengths, scales, levels));
+        let blocks = levels.chunks(256).zip(scales);
+        let deltas: Vec<f32> =
+            blocks.flat_map(|(block, scale)| block.iter().map(move |&level| f32::from(level) * scale)).collect();
+        let error = Some(LossyError { max: 0.5, rms: 0.5 });
+        in_a_pack(name, why, 1, value, error, Values::Deltas(deltas), levels.len())
+    };
+    let signs: Vec<i8> = (0..258).map(|place| if place % 3 == 0 { -1 } else { 1 }).collect();
+    let largest = f32::from_bits(0x7C01_0203);
+    vec![
+        case(
+            "levels_ternary",
+            "three levels; the scale 0.1 is no power of two",
+            -1,
+            &[2, 1, 2],
+            &[0.1],
+            &[0, 1, -1, 0, 0, 1],
+        ),
+        case(
+            "levels_signs_in_two_blocks",
+            "no level 0; entry 256 starts a block with a scale of its own",
+            -1,
+            &[1, 0, 1],
+            &[0.5, 0.25],
+            &signs,
+        ),
+        case(
+            "levels_all_255",
+            "the largest table, with codes of 15 bits; 127 * scale is the largest finite number of its kind",
+            -127,
+            &lengths(255, &[(0, 1), (254, 2), (127, 3), (1, 4), (2, 5), (3, 6), (4, 7), (5, 8), (6, 9)])
+                .into_iter()
+                .enumerate()
+                .map(|(place, length)| match place {
+                    7..=11 => u8::try_from(place).expect("small") + 3,
+                    12 | 13 => 15,
+                    _ => length,
+                })
+                .collect::<Vec<u8>>(),
+            &[largest],
+            &[-127, 127, 0, -114, -115, -126],
+        ),
+        case("levels_one", "one level is all there is: its code is one zero bit", 5, &[1], &[2.0], &[5, 5, 5]),
+        case("levels_above_zero", "the table need not hold level 0", 3, &[1, 2, 2], &[1.0], &[3, 5, 4]),
+        case("levels_scale_0", "a level has no effect but the sign of the zero", -1, &[1, 0, 1], &[0.0], &[1, -1]),
     ]
 }
 

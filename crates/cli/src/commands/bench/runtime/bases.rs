@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use taskvec_pack::write::{Builder, TensorDeltas, Values};
-use taskvec_pack::{Dtype, ValueEncoding};
+use taskvec_pack::Dtype;
+use taskvec_pack::write::{Builder, Rounding, TensorDeltas, Values};
 use taskvec_packer::apply::apply;
 use taskvec_packer::export::bundle_run;
 use taskvec_packer::random::Random;
@@ -95,7 +95,7 @@ pub(super) fn tenth(base: &BaseModel, name: &str, in_blocks: bool, seed: u64) ->
             continue;
         }
         let deltas: Vec<f32> = indices.iter().map(|_| 0.001 * random.normal()).collect();
-        let values = Values::Deltas(&deltas, ValueEncoding::Int8);
+        let values = Values::Deltas(&deltas, Rounding::INT8);
         builder.tensor(&tensor.name, Dtype::F32, &tensor.shape, TensorDeltas { indices: &indices, values })?;
     }
     Ok(builder.finish()?)
