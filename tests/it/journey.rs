@@ -9,7 +9,7 @@ use crate::places::{handwriting, has_onnxruntime, shared_data};
 use crate::programs::{taskvec, taskvec_device, told};
 
 /// Trains a skill on `data` for a few steps and packs it.
-fn trained(folder: &Path, data: &Path) -> PathBuf {
+pub(super) fn trained(folder: &Path, data: &Path) -> PathBuf {
     let recipe = folder.join("recipe.yaml");
     // JSON is YAML.
     let text = json!({
@@ -33,7 +33,7 @@ fn trained(folder: &Path, data: &Path) -> PathBuf {
 }
 
 /// The device's answers to the test images of `data` with this pack alone.
-fn answered(folder: &Path, engine: &str, pack: &Path, data: &Path) -> Value {
+pub(super) fn answered(folder: &Path, engine: &str, pack: &Path, data: &Path) -> Value {
     let mut run = taskvec_device(&folder.join("store"));
     run.args(["run", "--json", "--allow-unsigned", "--engine", engine, "--base"]).arg(handwriting());
     run.arg("--pack").arg(pack).arg("--data").arg(data);

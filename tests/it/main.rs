@@ -1,5 +1,6 @@
 //! What needs more than one crate, one module for each question.
 
+mod budget;
 #[cfg(target_os = "linux")]
 mod c_interface;
 mod checkpoints;

@@ -80,14 +80,16 @@ pub(crate) struct Diff {
     #[arg(required_unless_present = "lora")]
     pub(crate) tuned: Option<PathBuf>,
     /// LoRA adapter in place of a tuned checkpoint: a file, or the folder that PEFT saved
-    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["tuned", "lossless"])]
+    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["tuned", "lossless", "budget"])]
     pub(crate) lora: Option<PathBuf>,
     /// Keep the tuned weights bit for bit (the default unless --values or --lora is given)
-    #[arg(long, conflicts_with = "values")]
+    #[arg(long, conflicts_with_all = ["values", "budget"])]
     pub(crate) lossless: bool,
     /// Round the deltas to this encoding instead
     #[arg(long, value_enum, value_name = "ENCODING")]
     pub(crate) values: Option<ValuesName>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetTyped,
     /// Name of the skill (default: the tuned file's name)
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -97,6 +99,20 @@ pub(crate) struct Diff {
     /// The pack to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+}
+
+/// How small a pack must be, or how much it may lose: which entries stay, and in how many bits, is then searched for.
+#[derive(Debug, Args)]
+pub(crate) struct BudgetTyped {
+    /// The best pack of at most this size: 300KiB, 2MiB, 1000
+    #[arg(long, value_name = "SIZE", value_parser = size, group = "budget", conflicts_with = "values")]
+    pub(crate) max_bytes: Option<u64>,
+    /// The smallest pack that loses at most this share of the vector (norm of what is lost / norm of the vector, 0 to 1)
+    #[arg(long, value_name = "SHARE", value_parser = share, group = "budget", conflicts_with = "values")]
+    pub(crate) max_error: Option<f64>,
+    /// Show the curve of bytes against error, and draw it into this SVG file
+    #[arg(long, value_name = "SVGFILE", requires = "budget")]
+    pub(crate) curve: Option<PathBuf>,
 }
 
 /// Write base + sum of alpha * delta as a checkpoint.
@@ -120,6 +136,8 @@ pub(crate) struct Pack {
     /// How deltas are written, instead of the recipe's
     #[arg(long, value_enum, value_name = "ENCODING")]
     pub(crate) values: Option<ValuesName>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetTyped,
     /// Number of probes the pack carries, 0 to 64, instead of the recipe's
     #[arg(long, value_name = "COUNT")]
     pub(crate) probes: Option<u32>,
@@ -263,6 +281,28 @@ pub(crate) struct PackAtAlpha {
     pub(crate) alpha: Option<f32>,
 }
 
+/// `300KiB`, `2MiB`, or a number of bytes.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit.trim_start() {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("the unit is `{unit}`, expected KiB, MiB, GiB or none")),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.ok_or_else(|| "expected a size such as 300KiB".to_owned())
+}
+
+/// A share between 0 and 1, neither of them.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("expected a share between 0 and 1 such as 0.1".to_owned()),
+    }
+}
+
 impl FromStr for PackAtAlpha {
     type Err = String;
 
@@ -285,6 +325,18 @@ impl FromStr for PackAtAlpha {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units_and_nothing_else() {
+        let right = [("300KiB", 307_200), ("2 MiB", 2_097_152), ("1GiB", 1 << 30), ("17", 17)];
+        for (text, bytes) in right {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KiB", "3KB", "-1", "1.5MiB", "99999999999999999999", "17179869184GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert!(share("0.1").is_ok() && share("0").is_err() && share("1").is_err() && share("nan").is_err());
+    }
 
     #[test]
     fn an_alpha_follows_the_last_at_sign() {

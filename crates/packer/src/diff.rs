@@ -1,19 +1,33 @@
-//! A pack from two checkpoints: compare, encode, one tensor at a time.
+//! A pack from two checkpoints: compare, encode, one tensor at a time; or, within a budget, all of them at once.
 
 use std::path::Path;
 
 use taskvec_checkpoint::Checkpoint;
 
+use crate::budget::{Budget, CurvePoint, Fitted, Rated};
 use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::Result;
 use crate::recipe::Values;
-use crate::task_vector::{Comparison, Exactness, compare};
+use crate::task_vector::{Comparison, Exactness, TaskVector, compare};
 
 /// A pack made from two checkpoints, and what comparing them found.
 #[derive(Clone, Debug)]
 pub struct Diff {
     /// The pack.
     pub encoded: Encoded,
+    /// What [`Comparison::warnings`] are drawn from.
+    pub comparison: Comparison,
+    /// What was decided when the checkpoints were opened and compared.
+    pub notes: Vec<String>,
+}
+
+/// A pack made from two checkpoints within a budget, and what comparing them found.
+#[derive(Clone, Debug)]
+pub struct DiffWithin {
+    /// The pack, and what it lost.
+    pub fitted: Fitted,
+    /// Other packs that could have been made, the largest first.
+    pub curve: Vec<CurvePoint>,
     /// What [`Comparison::warnings`] are drawn from.
     pub comparison: Comparison,
     /// What was decided when the checkpoints were opened and compared.
@@ -30,27 +44,58 @@ pub struct Diff {
 /// As [`Checkpoint::open`] and [`compare`], and `Usage` for a name that no pack can have.
 pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Result<Diff> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
-    let file_name = |checkpoint: &Checkpoint| {
-        checkpoint.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    let stem = tuned.path().file_stem().map_or_else(|| "tuned".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    let mut details = PackDetails::new(name.map_or(stem, str::to_owned), values);
-    details.method = taskvec_pack::Method::Difference;
-    details.provenance.push(("parents".to_owned(), format!("{}, {}", file_name(&base), file_name(&tuned))));
     let exactness = match values {
         Values::Lossless => Exactness::Lossless,
         _ => Exactness::Rounded,
     };
-    let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
+    let mut writer = PackWriter::new(base.fingerprint()?, &details(&base, &tuned, values, name))?;
     let comparison = compare(&base, &tuned, exactness, |tensor| writer.tensor(&tensor))?;
     writer.density(comparison.whole.changed_share() as f32);
+    let notes = notes(&base, &tuned, &comparison);
+    Ok(Diff { encoded: writer.finish()?, comparison, notes })
+}
+
+/// As [`diff`], with the best pack within `budget`, and so many points of the curve of bytes against error. The whole task
+/// vector is in memory.
+///
+/// # Errors
+/// As [`diff`] and [`Rated::fit`].
+pub fn diff_within(
+    base: &Path,
+    tuned: &Path,
+    budget: Budget,
+    curve_points: usize,
+    name: Option<&str>,
+) -> Result<DiffWithin> {
+    let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
+    let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Rounded)?;
+    let details = details(&base, &tuned, Values::F32, name);
+    let rated = Rated::new(&vector)?;
+    let fitted = rated.fit(budget, &details)?;
+    let notes = notes(&base, &tuned, &comparison);
+    Ok(DiffWithin { fitted, curve: rated.curve(curve_points, &details)?, comparison, notes })
+}
+
+fn details(base: &Checkpoint, tuned: &Checkpoint, values: Values, name: Option<&str>) -> PackDetails {
+    let stem = tuned.path().file_stem().map_or_else(|| "tuned".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let mut details = PackDetails::new(name.map_or(stem, str::to_owned), values);
+    details.method = taskvec_pack::Method::Difference;
+    details.provenance.push(("parents".to_owned(), format!("{}, {}", file_name(base), file_name(tuned))));
+    details
+}
+
+fn notes(base: &Checkpoint, tuned: &Checkpoint, comparison: &Comparison) -> Vec<String> {
     let told = |checkpoint: &Checkpoint| {
         let file = file_name(checkpoint);
         checkpoint.notes().iter().map(|note| format!("{file}: {note}")).collect::<Vec<_>>()
     };
-    let mut notes = [told(&base), told(&tuned)].concat();
+    let mut notes = [told(base), told(tuned)].concat();
     if comparison.widened_count > 0 {
         notes.push(format!("{} tensors have different dtypes: compared as f32", comparison.widened_count));
     }
-    Ok(Diff { encoded: writer.finish()?, comparison, notes })
+    notes
+}
+
+fn file_name(checkpoint: &Checkpoint) -> String {
+    checkpoint.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

@@ -142,11 +142,23 @@ impl PackWriter {
     /// `Usage` when it is there twice, its indices do not ascend, a number is not finite, or deltas are to be written
     /// losslessly.
     pub fn tensor(&mut self, tensor: &TensorDelta) -> Result<()> {
+        self.add(tensor, self.rounding)
+    }
+
+    /// Adds a tensor whose deltas are rounded in another way than the others'.
+    ///
+    /// # Errors
+    /// As [`PackWriter::tensor`].
+    pub(crate) fn tensor_rounded(&mut self, tensor: &TensorDelta, rounding: Rounding) -> Result<()> {
+        self.add(tensor, Some(rounding))
+    }
+
+    fn add(&mut self, tensor: &TensorDelta, rounding: Option<Rounding>) -> Result<()> {
         let values = match &tensor.deltas {
             Deltas::Numbers(deltas) => {
                 let lossless =
                     || Error::usage(format!("tensor `{}`: deltas cannot be written losslessly", tensor.name));
-                WrittenValues::Deltas(deltas, self.rounding.ok_or_else(lossless)?)
+                WrittenValues::Deltas(deltas, rounding.ok_or_else(lossless)?)
             }
             Deltas::Distances(distances) => WrittenValues::Distances(distances),
         };

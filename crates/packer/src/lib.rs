@@ -42,6 +42,7 @@
 
 pub mod apply;
 mod augment;
+pub mod budget;
 mod crew;
 pub mod diff;
 pub mod encode;

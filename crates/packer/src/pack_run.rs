@@ -20,6 +20,7 @@ use taskvec_pack::EngineKind;
 use taskvec_pack::write::{ProbeInputs, ProbeParts};
 
 use crate::apply::apply;
+use crate::budget::{Budget, CurvePoint, Rated};
 use crate::crew::Crew;
 use crate::encode::{Encoded, PackDetails, encode};
 use crate::error::{Error, Result};
@@ -43,18 +44,39 @@ pub struct PackedRun {
     pub run: Run,
     /// The base with this pack at its recommended alpha, deltas rounded as they are written.
     pub accuracy: Accuracy,
+    /// Norm of what is lost divided by the norm of the task vector; none where no budget was given.
+    pub error: Option<f64>,
+    /// Other packs that could have been made within other budgets, the largest first.
+    pub curve: Vec<CurvePoint>,
 }
 
-/// The pack of the finished run in `folder`. `values` and `probe_count` (0 to 64) replace what its recipe says.
+/// What is wanted of a pack beside what the recipe of its run says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackWishes {
+    /// How deltas are written. Default: as the recipe says.
+    pub values: Option<Values>,
+    /// What the pack must keep to; then entries and roundings are searched for. Default: nothing.
+    pub budget: Option<Budget>,
+    /// Points of the curve of bytes against error that are computed. Default: none.
+    pub curve_points: usize,
+    /// Number of probes, 0 to 64. Default: as the recipe says.
+    pub probes: Option<u32>,
+}
+
+/// The pack of the finished run in `folder`.
 ///
 /// # Errors
-/// `Usage` when the run is not finished or trained a base; `Mismatch` when the base is another one by now; what the parts
-/// say.
-pub fn pack_run(folder: &Path, values: Option<Values>, probe_count: Option<u32>) -> Result<PackedRun> {
+/// `Usage` when the run is not finished or trained a base, and when no pack keeps to the budget; `Mismatch` when the base is
+/// another one by now; what the parts say.
+pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let run = finished_run(folder)?;
     let mut recipe = Recipe::open(&folder.join(RECIPE_FILE))?;
-    recipe.pack.values = values.unwrap_or(recipe.pack.values);
-    recipe.pack.probes = probe_count.unwrap_or(recipe.pack.probes);
+    recipe.pack.values = wishes.values.unwrap_or(recipe.pack.values);
+    recipe.pack.probes = wishes.probes.unwrap_or(recipe.pack.probes);
+    if wishes.budget.is_some() {
+        // Only deltas can be cut down.
+        recipe.pack.values = Values::F32;
+    }
     recipe.check()?;
     let Some(base) = recipe.base_path() else {
         return Err(Error::usage(format!("run `{}` trained a base, expected a skill", folder.display()))
@@ -74,16 +96,43 @@ pub fn pack_run(folder: &Path, values: Option<Values>, probe_count: Option<u32>)
     details.preprocessing = Some(start.preprocessing.clone());
     details.provenance.push(("data".to_owned(), recipe.data_names().join(", ")));
     details.provenance.push(("data digest".to_owned(), run.data.clone()));
-    let bare = encode(&vector, &details)?;
+    let shown = if task.test.is_empty() { &task.train } else { &task.test };
+    let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
+    let rated = wishes.budget.map(|_| Rated::new(&vector)).transpose()?;
+    let fitted = match (&rated, wishes.budget) {
+        (Some(rated), Some(Budget::Bytes(most))) => {
+            Some(rated.fit(Budget::Bytes(most.saturating_sub(probe_bytes)), &details)?)
+        }
+        (Some(rated), Some(budget)) => Some(rated.fit(budget, &details)?),
+        _ => None,
+    };
+    let bare = match &fitted {
+        Some(fitted) => fitted.encoded.clone(),
+        None => encode(&vector, &details)?,
+    };
 
     let crew = Crew::for_this_machine(usize::MAX);
     let network = as_a_device_has_it(&start, &base, &bare.bytes, recipe.pack.alpha)?;
     let judge =
         |examples: &Arc<Examples>| accuracy(&head, &features(&crew, &network, examples, &device), &examples.labels);
     let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
-    let shown = if task.test.is_empty() { &task.train } else { &task.test };
     details.probes = probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?;
-    Ok(PackedRun { encoded: encode(&vector, &details)?, run, accuracy })
+    let (encoded, curve) = match (&rated, &fitted) {
+        (Some(rated), Some(fitted)) => {
+            (rated.again(fitted, &details)?.encoded, rated.curve(wishes.curve_points, &details)?)
+        }
+        _ => (encode(&vector, &details)?, Vec::new()),
+    };
+    Ok(PackedRun { encoded, run, accuracy, error: fitted.map(|fitted| fitted.error), curve })
+}
+
+/// How many bytes so many probes take at most, with their place in the section table and what fills up to it.
+fn probes_bytes(head: &Head, preprocessing: &Preprocessing, count: u32) -> u64 {
+    const AROUND: u64 = 24 + 16 + 8 + 8;
+    if count == 0 {
+        return 0;
+    }
+    AROUND + u64::from(count) * (preprocessing.pixels_len() as u64 + 4 * head.class_count() as u64)
 }
 
 fn finished_run(folder: &Path) -> Result<Run> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use taskvec_bundle::{ClassMeans, Head, MODEL_FILE, argmax};
 use taskvec_dataset::Dataset;
 use taskvec_packer::SecretKey;
-use taskvec_packer::pack_run::pack_run;
+use taskvec_packer::pack_run::{PackWishes, pack_run};
 use taskvec_packer::recipe::Recipe;
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::train::{Ending, train};
@@ -163,7 +163,7 @@ fn train_skill(home: &Path, name: &str, run: &Path, pack: &Path) -> anyhow::Resu
     match train(&recipe, run, &mut Reporter::new(), &stop)? {
         Ending::Stopped { .. } => Ok(None),
         Ending::Finished(_) => {
-            write_file(pack, &pack_run(run, None, None)?.encoded.bytes)?;
+            write_file(pack, &pack_run(run, &PackWishes::default())?.encoded.bytes)?;
             Ok(Some(()))
         }
     }

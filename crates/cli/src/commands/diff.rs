@@ -5,20 +5,22 @@
 //! the two need not be of one form. Nothing in them is run: a pickle that names anything but the parts of a state dict is
 //! refused.
 //!
-//! Lossless unless `--values` is given: `taskvec apply BASE FILE -o OUT` then gives the tuned tensors back bit for bit. Two
+//! Within a budget (`--max-bytes`, `--max-error`) the entries that stay and their bits are searched for, tensor by tensor.
+//! Else lossless unless `--values` is given: `taskvec apply BASE FILE -o OUT` then gives the tuned tensors back bit for bit. Two
 //! checkpoints that do not look like one fine-tuned from the other are packed all the same, with a warning and exit code 3. An
 //! adapter becomes `alpha / rank * B A` in f32 (or as `--values` says).
 
 use std::path::Path;
 
 use serde::Serialize;
-use taskvec_packer::diff::diff;
+use taskvec_packer::budget::{Budget, CurvePoint};
+use taskvec_packer::diff::{diff, diff_within};
 use taskvec_packer::lora::lora;
 use taskvec_packer::recipe::Values;
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::task_vector::Warning;
 
-use super::Outcome;
+use super::{Outcome, curve};
 use crate::args::Diff;
 use crate::render::{self, size};
 
@@ -27,13 +29,20 @@ struct Made {
     pack: String,
     pack_bytes: u64,
     lossless: bool,
+    /// Norm of what is lost divided by the norm of the difference; none where no budget was given.
+    error: Option<f64>,
+    /// Entries of the pack.
     entries: u64,
+    /// Elements with other bits; with an adapter, as many as there are entries.
+    changed: u64,
     /// Of the tensors that were compared; with an adapter, of those that it changes.
     elements: u64,
     /// Cosine of base and tuned weights, -1 to 1; none with an adapter.
     cosine: Option<f64>,
     /// Norm of the difference divided by the norm of the base; none with an adapter.
     relative_change: Option<f64>,
+    /// Other packs that could have been made.
+    curve: Vec<CurvePoint>,
     /// What was decided on the way.
     notes: Vec<String>,
     warnings: Vec<String>,
@@ -42,6 +51,7 @@ struct Made {
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let values = typed.values.map(super::values);
     let (pack, warnings, made) = match (&typed.lora, &typed.tuned) {
+        (None, Some(tuned)) if let Some(budget) = curve::budget(&typed.budget) => within(typed, tuned, budget)?,
         (None, Some(tuned)) => of_checkpoints(typed, tuned, values.unwrap_or(Values::Lossless))?,
         (Some(adapter), _) => of_adapter(typed, adapter, values.unwrap_or(Values::F32))?,
         (None, None) => anyhow::bail!("no tuned checkpoint and no adapter was named"),
@@ -57,14 +67,19 @@ pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
         ..made
     };
     render::result(json, &value, |value| {
+        let exactness = match (value.lossless, value.error) {
+            (true, _) => ", lossless".to_owned(),
+            (false, Some(error)) => format!(", {} entries kept, error {error:.4}", value.entries),
+            (false, None) => String::new(),
+        };
         format!(
-            "{}: {}, {} of {} elements changed{}{}\n",
+            "{}: {}, {} of {} elements changed{}{exactness}\n{}",
             value.pack,
             size(value.pack_bytes),
-            value.entries,
+            value.changed,
             value.elements,
             value.cosine.map_or_else(String::new, |cosine| format!(", weight cosine {cosine:.4}")),
-            if value.lossless { ", lossless" } else { "" }
+            curve::lines(&value.curve)
         )
     })?;
     Ok(if warnings.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
@@ -78,7 +93,8 @@ fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<
     let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
     let said = Made {
         lossless: values == Values::Lossless,
-        entries: whole.changed_count,
+        entries: made.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum(),
+        changed: whole.changed_count,
         elements: whole.element_count,
         cosine: Some(judged.cosine()),
         relative_change: Some(judged.relative_change()),
@@ -88,13 +104,32 @@ fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<
     Ok((made.encoded.bytes, made.comparison.warnings(), said))
 }
 
-fn of_adapter(typed: &Diff, adapter: &Path, values: Values) -> anyhow::Result<Parts> {
-    let made = lora(&typed.base, adapter, values, typed.name.as_deref())?;
+fn within(typed: &Diff, tuned: &Path, budget: Budget) -> anyhow::Result<Parts> {
+    let points = if typed.budget.curve.is_some() { curve::POINTS } else { 0 };
+    let made = diff_within(&typed.base, tuned, budget, points, typed.name.as_deref())?;
+    let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
+    let pack_bytes = made.fitted.encoded.bytes.len() as u64;
+    let point = CurvePoint { pack_bytes, error: made.fitted.error, entries: made.fitted.entry_count };
+    if let Some(file) = &typed.budget.curve {
+        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
+    }
     let said = Made {
-        entries: made.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum(),
-        elements: made.element_count,
+        error: Some(point.error),
+        entries: point.entries,
+        changed: whole.changed_count,
+        elements: whole.element_count,
+        cosine: Some(judged.cosine()),
+        relative_change: Some(judged.relative_change()),
+        curve: made.curve,
         notes: made.notes,
         ..Made::default()
     };
+    Ok((made.fitted.encoded.bytes, made.comparison.warnings(), said))
+}
+
+fn of_adapter(typed: &Diff, adapter: &Path, values: Values) -> anyhow::Result<Parts> {
+    let made = lora(&typed.base, adapter, values, typed.name.as_deref())?;
+    let entries = made.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum();
+    let said = Made { entries, changed: entries, elements: made.element_count, notes: made.notes, ..Made::default() };
     Ok((made.encoded.bytes, made.warnings, said))
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod apply;
 mod bench;
+mod curve;
 mod demo;
 mod diff;
 mod inspect;

@@ -1,14 +1,16 @@
 //! `taskvec pack RUN -o FILE`: makes a pack from the run folder that `taskvec train` left.
 //!
-//! Deltas are rounded as the recipe (or `--values`) says, and accuracy and probes are taken from the rounded ones: what was
+//! Deltas are rounded as the recipe (or `--values`) says, or entries and roundings are searched for that keep to a budget
+//! (`--max-bytes`, `--max-error`), and accuracy and probes are taken from the rounded ones: what was
 //! measured is what ships.
 
 use serde::Serialize;
-use taskvec_packer::pack_run::pack_run;
+use taskvec_packer::budget::CurvePoint;
+use taskvec_packer::pack_run::{PackWishes, pack_run};
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::train::Accuracy;
 
-use super::Outcome;
+use super::{Outcome, curve};
 use crate::args::Pack;
 use crate::render::{self, percent, size};
 
@@ -18,34 +20,53 @@ struct Packed {
     pack_bytes: u64,
     name: String,
     entries: u64,
+    /// Norm of what is lost divided by the norm of the task vector; none where no budget was given.
+    error: Option<f64>,
     /// What the run reached before rounding.
     run_accuracy: Accuracy,
     /// What the pack reaches.
     pack_accuracy: Accuracy,
+    /// Other packs that could have been made.
+    curve: Vec<CurvePoint>,
 }
 
 pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
-    let packed = pack_run(&typed.run, typed.values.map(super::values), typed.probes)?;
+    let wishes = PackWishes {
+        values: typed.values.map(super::values),
+        budget: curve::budget(&typed.budget),
+        curve_points: if typed.budget.curve.is_some() { curve::POINTS } else { 0 },
+        probes: typed.probes,
+    };
+    let packed = pack_run(&typed.run, &wishes)?;
+    let entries = packed.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum();
+    if let (Some(file), Some(error)) = (&typed.budget.curve, packed.error) {
+        let made = CurvePoint { pack_bytes: packed.encoded.bytes.len() as u64, error, entries };
+        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
+    }
     let pack = super::signed(packed.encoded.bytes, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
     let value = Packed {
         pack: typed.out.display().to_string(),
         pack_bytes: pack.len() as u64,
         name: packed.run.name.clone(),
-        entries: packed.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum(),
+        entries,
+        error: packed.error,
         run_accuracy: packed.run.accuracy,
         pack_accuracy: packed.accuracy,
+        curve: packed.curve,
     };
     render::result(json, &value, |value| {
         let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), percent);
         format!(
-            "{}: skill `{}`, {}, {} entries, test accuracy {} (before rounding {})\n",
+            "{}: skill `{}`, {}, {} entries{}, test accuracy {} (before rounding {})\n{}",
             value.pack,
             value.name,
             size(value.pack_bytes),
             value.entries,
+            value.error.map_or_else(String::new, |error| format!(", error {error:.4}")),
             share(value.pack_accuracy.test),
-            share(value.run_accuracy.test)
+            share(value.run_accuracy.test),
+            curve::lines(&value.curve)
         )
     })?;
     Ok(Outcome::Done)

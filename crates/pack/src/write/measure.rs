@@ -16,6 +16,12 @@ pub fn quantize(values: &[f32], rounding: Rounding) -> Vec<f32> {
     }
 }
 
+/// How many bytes `values` take in a pack, without their indices; none if one is too large for the rounding.
+#[must_use]
+pub fn stream_bytes(values: &[f32], rounding: Rounding) -> Option<usize> {
+    values::encode(values, rounding).map(|(_, stream)| stream.len())
+}
+
 /// How far `quantize` moves `values`.
 #[must_use]
 pub fn measure(values: &[f32], rounding: Rounding) -> MeasuredError {

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 pub use self::error::WriteError;
 use self::measure::difference;
-pub use self::measure::{measure, quantize};
+pub use self::measure::{measure, quantize, stream_bytes};
 pub use self::parts::{HeadParts, PreprocessingParts, ProbeInputs, ProbeParts};
 use crate::checksum::checksum;
 use crate::cursor::{encode_varint, is_text};

@@ -69,6 +69,14 @@ pub enum Exactness {
     Rounded,
 }
 
+impl TensorDelta {
+    /// The same tensor, unchanged.
+    pub(crate) fn without_entries(&self) -> TensorDelta {
+        let (name, dtype, shape) = (self.name.clone(), self.dtype, self.shape.clone());
+        TensorDelta { name, dtype, shape, indices: Vec::new(), deltas: Deltas::Numbers(Vec::new()) }
+    }
+}
+
 impl TaskVector {
     /// Tuned minus base, with what the comparison found.
     ///

@@ -139,7 +139,7 @@ fn a_block_of_a_page_is_one_page() {
     let blocks = numbers.some_of(600, 100);
     let indices: Vec<u64> = blocks.iter().flat_map(|block| 1024 * block..1024 * (block + 1)).collect();
     let mut builder = Builder::new(made.base.fingerprint(), "blocks");
-    let kind = Kind::Deltas(ValueEncoding::Int8);
+    let kind = Kind::Deltas(Rounding::INT8);
     add_random(&mut builder, &tensor.name, tensor.dtype, &tensor.shape, &indices, kind, &mut numbers);
     for threads in [1, 2] {
         let session = session(&made.base).with_change_threads(threads);

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use taskvec_pack::ValueEncoding;
+use taskvec_pack::write::Rounding;
 use taskvec_runtime::{BaseModel, BundleLimits, CheckedPack, ErrorKind, PackLimits, Skill, Verified};
 
 use crate::made::{Kind, MIXED, bundle, composed, random_pack, session};
@@ -80,7 +80,7 @@ fn noted(path: &Path) -> CheckedPack {
 fn a_pack_that_was_checked_is_the_same_skill_without_a_second_check() {
     let made = bundle(MIXED, 62);
     let path = made.folder.path().join("one.tvp");
-    for kind in [Kind::Deltas(ValueEncoding::Int8), Kind::Lossless] {
+    for kind in [Kind::Deltas(Rounding::INT8), Kind::Lossless] {
         fs::write(&path, random_pack(&made.base, "one", 63, kind, 100).finish().unwrap()).unwrap();
         let checked = Skill::open(&path, &PackLimits::default()).unwrap();
         assert!(checked.checked().is_none(), "a file that has just been written is not noted");

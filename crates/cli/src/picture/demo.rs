@@ -1,8 +1,8 @@
 //! The demo's picture: what the base answered, what it answers with the skill, and what it answers after.
-//!
-//! A self-contained SVG without scripts or fonts of its own, readable in light and dark surroundings.
 
 use std::fmt::Write as _;
+
+use super::escape;
 
 /// One input and the answers to it.
 pub(crate) struct Sample {
@@ -110,10 +110,6 @@ fn sample_column(svg: &mut String, left: usize, top: usize, sample: &Sample) {
     line(svg, 18, "", &sample.truth);
     line(svg, 36, "base: ", &sample.base);
     line(svg, 54, "skill: ", &sample.attached);
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
