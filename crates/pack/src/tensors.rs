@@ -122,7 +122,6 @@ impl<'a> TensorEntry<'a> {
 
 /// The entries of one tensor, by what their numbers are.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 pub enum Entries<'a> {
     /// Differences: fine-tuned minus base.
     Deltas(Deltas<'a>),

@@ -3,9 +3,10 @@
 //! The numbers are those of int8 with fewer levels or as many; what is saved is that frequent levels get short codes. With 15
 //! levels a code has less than four bits, with three less than two, with a sign alone one.
 
+use super::code_lengths::CodeLengths;
 use crate::bits::BitReader;
 use crate::error::ErrorKind;
-use crate::layout::{BLOCK_ENTRIES, SYMBOLS_MAX};
+use crate::layout::BLOCK_ENTRIES;
 use crate::prefix_code::PrefixCode;
 use crate::report::Wrong;
 use crate::stream::Stream;
@@ -38,15 +39,8 @@ impl<'a> LevelValues<'a> {
         let (first, last) = (i8::from_le_bytes([*first]), i8::from_le_bytes([*last]));
         let levels = i16::from(last).saturating_sub(i16::from(first));
         let levels = usize::try_from(levels).ok().filter(|_| first != i8::MIN).ok_or_else(invalid)?.saturating_add(1);
-        let (table, rest) = rest.split_at_checked(levels.div_ceil(2)).ok_or_else(truncated)?;
-        let mut lengths = [0; SYMBOLS_MAX];
-        for (pair, byte) in lengths.as_chunks_mut().0.iter_mut().zip(table) {
-            *pair = [byte & 15, byte >> 4];
-        }
-        let (lengths, unused) = lengths.split_at_checked(levels).ok_or_else(invalid)?;
-        if unused.iter().any(|length| *length != 0) {
-            return Err(stream.error(ErrorKind::Padding));
-        }
+        let (table, rest) = CodeLengths::read(stream, rest, levels)?;
+        let lengths = table.as_slice();
         if [lengths.first(), lengths.last()].contains(&Some(&0)) {
             return Err(invalid());
         }

@@ -4,9 +4,11 @@
 //! large the changes of this tensor are. The parameter m splits each bucket into 2^m: small distances, as in 16-bit weights,
 //! then get codes of their own.
 
+use super::code_lengths::CodeLengths;
 use crate::bits::{BitReader, mask};
 use crate::dtype::Dtype;
 use crate::error::ErrorKind;
+#[cfg(feature = "write")]
 use crate::layout::SYMBOLS_MAX;
 use crate::prefix_code::PrefixCode;
 use crate::report::Wrong;
@@ -79,18 +81,8 @@ impl<'a> LosslessValues<'a> {
         }
         let buckets = last.checked_sub(*first).map(|span| usize::from(span).saturating_add(1)).ok_or_else(invalid)?;
         let symbols = buckets.saturating_mul(form.symbols_per_bucket());
-        if symbols > SYMBOLS_MAX {
-            return Err(invalid());
-        }
-        let (table, distances) = rest.split_at_checked(symbols.div_ceil(2)).ok_or_else(truncated)?;
-        let mut lengths = [0; SYMBOLS_MAX];
-        for (pair, byte) in lengths.as_chunks_mut().0.iter_mut().zip(table) {
-            *pair = [byte & 15, byte >> 4];
-        }
-        let (lengths, unused) = lengths.split_at_checked(symbols).ok_or_else(invalid)?;
-        if unused.iter().any(|length| *length != 0) {
-            return Err(stream.error(ErrorKind::Padding));
-        }
+        let (table, distances) = CodeLengths::read(stream, rest, symbols)?;
+        let lengths = table.as_slice();
         let (first, last) = (u32::from(*first), u32::from(*last));
         let mut ends_used = (false, false);
         for (bucket, lengths) in (first..=last).zip(lengths.chunks(form.symbols_per_bucket())) {

@@ -1,6 +1,7 @@
 //! Ways to write deltas down: one file per encoding, decode beside encode.
 
 mod bf16;
+mod code_lengths;
 mod f16;
 mod int8;
 pub(crate) mod levels;
@@ -98,6 +99,7 @@ impl fmt::Display for ValueEncoding {
 pub struct Values<'a>(Decoder<'a>);
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is no heap to put the large one on")]
 enum Decoder<'a> {
     F32(F32Values<'a>),
     Bf16(Bf16Values<'a>),
@@ -153,18 +155,6 @@ impl Iterator for Values<'_> {
             Decoder::Nothing => None,
         }
     }
-
-    #[inline]
-    fn fold<B, F: FnMut(B, f32) -> B>(self, init: B, f: F) -> B {
-        match self.0 {
-            Decoder::F32(values) => values.fold(init, f),
-            Decoder::Bf16(values) => values.fold(init, f),
-            Decoder::Int8(values) => values.fold(init, f),
-            Decoder::Levels(values) => values.fold(init, f),
-            Decoder::F16(values) => values.fold(init, f),
-            Decoder::Nothing => init,
-        }
-    }
 }
 
 /// Bytes that `count` values of a fixed-size encoding take; none where their size depends on them.
@@ -212,6 +202,39 @@ fn zip_fold<V: Iterator, B>(
         Some(value) => f(folded, (index, value)),
         None => folded,
     })
+}
+
+/// Values that are decoded by the hundred.
+struct Buffered<'a> {
+    values: Values<'a>,
+    decoded: [f32; RUN_ENTRIES_MAX],
+    at: usize,
+    filled: usize,
+}
+
+impl<'a> Buffered<'a> {
+    const fn new(values: Values<'a>) -> Self {
+        Self { values, decoded: [0.0; RUN_ENTRIES_MAX], at: 0, filled: 0 }
+    }
+
+    #[inline(never)]
+    fn refill(&mut self) {
+        (self.at, self.filled) = (0, self.values.fill(&mut self.decoded));
+    }
+}
+
+impl Iterator for Buffered<'_> {
+    type Item = f32;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<f32> {
+        if self.at == self.filled {
+            self.refill();
+        }
+        let value = self.decoded.get(..self.filled)?.get(self.at).copied();
+        self.at = self.at.wrapping_add(1);
+        value
+    }
 }
 
 /// The entries of a tensor with deltas: `(index, delta)`, indices strictly ascending.
@@ -269,11 +292,9 @@ impl Iterator for Deltas<'_> {
     fn fold<B, F: FnMut(B, (usize, f32)) -> B>(self, init: B, f: F) -> B {
         match self.values.0 {
             Decoder::F32(values) => zip_fold(self.indices, values, init, f),
-            Decoder::Bf16(values) => zip_fold(self.indices, values, init, f),
             Decoder::Int8(values) => zip_fold(self.indices, values, init, f),
-            Decoder::Levels(values) => zip_fold(self.indices, values, init, f),
-            Decoder::F16(values) => zip_fold(self.indices, values, init, f),
-            Decoder::Nothing => init,
+            // One loop for all others: each has one for each index encoding, and small machines hold them all.
+            _ => zip_fold(self.indices, Buffered::new(self.values), init, f),
         }
     }
 }
