@@ -1,7 +1,8 @@
 //! Bytes of packs beside the entropy bound and beside the delta tools that a user would pick otherwise.
 //!
-//! One million f32 weights drawn from N(0, 0.05), of which a random share is changed by N(0, 0.001): little redundancy is
-//! left in f32, so this is the hard case for everyone. Then real models that others fine-tuned from one another, and two that are
+//! One million weights drawn from N(0, 0.05), of which a random share is changed by N(0, 0.001), or all by N(0, 0.0001): little
+//! redundancy is left in floats, so this is the hard case for everyone. Then packs with rounded deltas, beside what they may
+//! take; then real models that others fine-tuned from one another, and two that are
 //! strangers to each other, where there is a folder of data (`TASKVEC_DATA`, else `../shared/data`).
 
 use std::fs;
@@ -11,7 +12,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use taskvec_bundle::{NamedTensor, StoredDtype, write_tensors};
-use taskvec_pack::{Limits, Pack, bound};
+use taskvec_pack::write::{self, Builder, Rounding, TensorDeltas};
+use taskvec_pack::{Dtype, Fingerprint, Limits, Pack, bound};
 use taskvec_packer::diff::diff;
 use taskvec_packer::random::Random;
 use taskvec_packer::recipe::Values;
@@ -26,12 +28,30 @@ const SEED: u64 = 1;
 const WAIFU2X: [&str; 5] =
     ["scale2.0x", "noise0_scale2.0x", "noise1_scale2.0x", "noise2_scale2.0x", "noise3_scale2.0x"];
 
+/// A made pair of checkpoints.
+struct Case {
+    name: &'static str,
+    dtype: StoredDtype,
+    percent: u64,
+    /// Deviation of a change.
+    change: f32,
+    /// Largest ratio to each alternative that is wanted.
+    goal: f64,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "f32, random 10 % changed", dtype: StoredDtype::F32, percent: 10, change: 1e-3, goal: 1.0 },
+    Case { name: "f32, random 1 % changed", dtype: StoredDtype::F32, percent: 1, change: 1e-3, goal: 1.0 },
+    Case { name: "bf16, random 1 % changed", dtype: StoredDtype::Bf16, percent: 1, change: 1e-3, goal: 1.0 / 1.7 },
+    Case { name: "f32, all changed a little", dtype: StoredDtype::F32, percent: 100, change: 1e-4, goal: 1.0 },
+];
+
 pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for percent in [10, 1] {
+    for case in &CASES {
         let folder = tempfile::tempdir()?;
         let [base, tuned] = ["base", "tuned"].map(|name| folder.path().join(format!("{name}.safetensors")));
-        write_pair(&base, &tuned, percent)?;
+        write_pair(&base, &tuned, case)?;
         let pack = diff(&base, &tuned, Values::Lossless, None)?.encoded.bytes;
         let read = Pack::read(&pack, &Limits::default())?;
         let (mut index, mut index_bound, mut value_bound) = (0.0, 0.0, 0.0);
@@ -40,21 +60,43 @@ pub(super) fn rows() -> anyhow::Result<Vec<Row>> {
             index_bound += bound::index_bits(tensor.element_count(), tensor.entry_count()) / 8.0;
             value_bound += bound::value_bits(&tensor) / 8.0;
         }
-        let case = format!("f32, random {percent} % changed");
-        let ours = pack.len() as f64;
-        rows.push(Row::new(format!("mask alone, {case}, beside its bound"), index, index_bound, "bytes", 1.03));
-        rows.push(Row::new(
-            format!("lossless pack, {case}, beside its bound"),
-            ours,
-            index_bound + value_bound,
-            "bytes",
-            1.08,
-        ));
-        for (tool, size) in alternatives(&base, &tuned, folder.path())? {
-            rows.push(Row::new(format!("lossless pack, {case}, beside {tool}"), ours, size as f64, "bytes", 1.0));
+        let (name, ours) = (case.name, pack.len() as f64);
+        if case.percent < 100 {
+            rows.push(Row::new(format!("mask alone, {name}, beside its bound"), index, index_bound, "bytes", 1.03));
+        }
+        let bound = index_bound + value_bound;
+        rows.push(Row::new(format!("lossless pack, {name}, beside its bound"), ours, bound, "bytes", 1.05));
+        let mut tools = alternatives(&base, &tuned, folder.path())?;
+        tools.extend(by_xor(&base, &tuned)?);
+        for (tool, size) in tools {
+            rows.push(Row::new(format!("lossless pack, {name}, beside {tool}"), ours, size as f64, "bytes", case.goal));
         }
     }
+    rows.extend(lossy_rows()?);
     rows.extend(real_pairs()?);
+    Ok(rows)
+}
+
+/// Packs of a tenth of the size of ViT-B/32 (87.85 million parameters), beside a tenth of what that may take.
+fn lossy_rows() -> anyhow::Result<Vec<Row>> {
+    const ELEMENTS: u64 = 8_785_000;
+    let cases = [
+        ("10 % of 8.8 million entries, int8", 10, Rounding::INT8, 1_420_000.0),
+        ("1 % of 8.8 million entries, int4", 1, Rounding::Levels(7), 0.015 * ELEMENTS as f64),
+    ];
+    let mut rows = Vec::new();
+    for (name, percent, rounding, most) in cases {
+        let mut random = Random::new(SEED, "lossy");
+        let indices: Vec<u64> = (0..ELEMENTS).filter(|_| random.below(100) < percent).collect();
+        let deltas: Vec<f32> = indices.iter().map(|_| 0.001 * random.normal()).collect();
+        let mut builder = Builder::new(Fingerprint([0; 32]), "lossy");
+        let entries = TensorDeltas { indices: &indices, values: write::Values::Deltas(&deltas, rounding) };
+        let made = builder.tensor("w", Dtype::F32, &[ELEMENTS], entries)?;
+        let norm = (deltas.iter().map(|delta| f64::from(*delta).powi(2)).sum::<f64>() / deltas.len() as f64).sqrt();
+        let error = made.measured_error.map_or(0.0, |error| f64::from(error.rms)) / norm;
+        let work = format!("pack, {name}, error {:.2} %, beside the most it may take", 100.0 * error);
+        rows.push(Row::new(work, builder.finish()?.len() as f64, most, "bytes", 1.0));
+    }
     Ok(rows)
 }
 
@@ -90,18 +132,44 @@ fn data() -> Option<PathBuf> {
     named.into_iter().chain([PathBuf::from("../shared/data")]).find(|folder| folder.is_dir())
 }
 
-fn write_pair(base: &Path, tuned: &Path, percent: u64) -> anyhow::Result<()> {
+fn write_pair(base: &Path, tuned: &Path, case: &Case) -> anyhow::Result<()> {
     let (mut weights, mut changes) = (Random::new(SEED, "weights"), Random::new(SEED, "changes"));
     let before: Vec<f32> = (0..ELEMENTS).map(|_| 0.05 * weights.normal()).collect();
-    let after = before
-        .iter()
-        .map(|weight| if changes.below(100) < percent { weight + 0.001 * changes.normal() } else { *weight });
-    for (path, values) in [(base, before.clone()), (tuned, after.collect())] {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let tensor = NamedTensor { name: "w", dtype: StoredDtype::F32, shape: &[1000, 1000], bytes: &bytes };
+    let changed = |weight: &f32| {
+        if changes.below(100) < case.percent { weight + case.change * changes.normal() } else { *weight }
+    };
+    let after = before.iter().map(changed).collect();
+    for (path, values) in [(base, before.clone()), (tuned, after)] {
+        let bytes: Vec<u8> = match case.dtype {
+            StoredDtype::Bf16 => values.iter().flat_map(|value| bf16(*value).to_le_bytes()).collect(),
+            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        let tensor = NamedTensor { name: "w", dtype: case.dtype, shape: &[1000, 1000], bytes: &bytes };
         write_tensors(&mut fs::File::create(path)?, &[tensor])?;
     }
     Ok(())
+}
+
+/// The nearest bf16 of a small number, ties to even.
+fn bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The bits that differ, compressed as they lie, and byte by byte of an element (as ZipNN does; Hershcovitch et al., 2024).
+fn by_xor(base: &Path, tuned: &Path) -> anyhow::Result<[(&'static str, u64); 2]> {
+    let [base, tuned] = [base, tuned].map(fs::read);
+    let (base, tuned) = (base?, tuned?);
+    ensure!(base.len() == tuned.len(), "the two checkpoints of a case are of one shape");
+    let width = if base.len() > 3 * ELEMENTS { 4 } else { 2 };
+    let differing: Vec<u8> = base.iter().zip(&tuned).map(|(a, b)| a ^ b).collect();
+    let size = |bytes: &[u8]| anyhow::Ok(zstd::encode_all(bytes, 19)?.len() as u64);
+    let planes =
+        (0..width).map(|plane| size(&differing.iter().skip(plane).step_by(width).copied().collect::<Vec<_>>()));
+    Ok([
+        ("XOR and zstd -19", size(&differing)?),
+        ("XOR in byte planes and zstd -19", planes.sum::<anyhow::Result<u64>>()?),
+    ])
 }
 
 /// The tools that are here, each with the size of its delta.
