@@ -335,13 +335,13 @@ impl Iterator for Distances<'_> {
     }
 }
 
-/// The value stream for deltas that are rounded in this way, the shorter one where there are two, and its encoding; none if a
-/// value is too large for it.
+/// The value stream for deltas that are rounded in this way, and its encoding; none if a value is too large for it. Levels are
+/// coded where that saves an eighth: decoding takes twice as long.
 #[cfg(feature = "write")]
 pub(crate) fn encode(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
     let (encoding, stream) = encode_in_fixed_size(values, rounding)?;
     let coded = rounding.levels(values).map(|(levels, scales)| levels::encode(&levels, &scales));
-    match coded.filter(|coded| coded.len() < stream.len()) {
+    match coded.filter(|coded| coded.len().saturating_mul(8) <= stream.len().saturating_mul(7)) {
         Some(coded) => Some((ValueEncoding::Levels, coded)),
         None => Some((encoding, stream)),
     }
