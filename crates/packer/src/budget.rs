@@ -102,6 +102,11 @@ struct Rating {
     error: f64,
 }
 
+impl Rating {
+    /// The tensor is left out, and what that loses does not matter.
+    const NOTHING: Self = Self { threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: 0.0 };
+}
+
 impl<'a> Rated<'a> {
     /// Rates each tensor of `vector`.
     ///
@@ -120,20 +125,33 @@ impl<'a> Rated<'a> {
         Ok(Rated { vector, tensors, square })
     }
 
-    /// The pack within `budget`.
+    /// The pack within `budget`, which leaves room for `reserved` bytes that come to it later.
     ///
     /// # Errors
     /// `Usage` when there is none: even the smallest pack is larger, or even the best one loses more.
-    pub fn fit(&self, budget: Budget, details: &PackDetails) -> Result<Fitted> {
+    pub fn fit(&self, budget: Budget, reserved: u64, details: &PackDetails) -> Result<Fitted> {
+        // What the pack has beside its entries is not for them to use.
+        let nothing =
+            self.packed(vec![Rating::NOTHING; self.tensors.len()], details)?.encoded.bytes.len() as u64 + reserved;
+        let of_entries = match budget {
+            Budget::Bytes(most) if most < nothing => {
+                return Err(Error::usage(format!(
+                    "no pack of at most {most} bytes: without any entry it has {nothing} bytes"
+                ))
+                .with_help("its name, its head and its probes take room too"));
+            }
+            Budget::Bytes(most) => Budget::Bytes(most - nothing),
+            error => error,
+        };
         // Estimates are off by a few percent, so the aim is moved until a pack keeps to the budget and uses most of it.
         let (mut aim, mut kept_to, mut missed) = (1.0, 0.0, f64::INFINITY);
         let mut best: Option<(f64, Fitted)> = None;
         let mut last = (0, f64::INFINITY);
         for _ in 0..TRIES {
-            let fitted = self.packed(self.plan(budget, aim), details)?;
+            let fitted = self.packed(self.plan(of_entries, aim), details)?;
             let size = fitted.encoded.bytes.len();
             let used = match budget {
-                Budget::Bytes(most) => size as f64 / most as f64,
+                Budget::Bytes(most) => (size as u64 + reserved) as f64 / most as f64,
                 Budget::Error(most) => fitted.error / most,
             };
             let same = last == (size, fitted.error);
@@ -157,8 +175,8 @@ impl<'a> Rated<'a> {
         }
         Err(match budget {
             Budget::Bytes(most) => {
-                Error::usage(format!("no pack of at most {most} bytes: {} bytes is as small as it gets", last.0))
-                    .with_help("a pack without any entry still has its name, its head and its probes")
+                Error::usage(format!("no pack of at most {most} bytes was found, the last one had {}", last.0))
+                    .with_help("allow some more bytes")
             }
             Budget::Error(most) => {
                 Error::usage(format!("no pack with an error of at most {most}: {} is as small as it gets", last.1))
@@ -280,7 +298,7 @@ impl RatedTensor<'_> {
     fn choose(&self, price: f64) -> Rating {
         let cost = |rating: &Rating| rating.error + price * rating.bytes;
         let best = self.ratings.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        best.copied().unwrap_or(Rating { threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: 0.0 })
+        best.copied().unwrap_or(Rating::NOTHING)
     }
 
     /// The tensor with the entries that stay.
@@ -301,7 +319,7 @@ fn rate(tensor: &TensorDelta, deltas: &[f32]) -> Vec<Rating> {
     let elements: u64 = tensor.shape.iter().product();
     let mut magnitudes: Vec<f32> = deltas.iter().map(|delta| delta.abs()).collect();
     magnitudes.sort_by(|a, b| b.total_cmp(a));
-    let mut ratings = vec![Rating { threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: squares(deltas) }];
+    let mut ratings = vec![Rating { error: squares(deltas), ..Rating::NOTHING }];
     let mut counted = 0;
     for share in 0..SHARES {
         let count = (deltas.len() as f64 * libm::pow(2.0, -0.25 * f64::from(share))).round() as usize;
@@ -373,7 +391,7 @@ mod tests {
         let rated = Rated::new(&vector).unwrap();
         let mut errors = Vec::new();
         for most in [60_000, 20_000, 5_000, 1_000] {
-            let fitted = rated.fit(Budget::Bytes(most), &details()).unwrap();
+            let fitted = rated.fit(Budget::Bytes(most), 0, &details()).unwrap();
             let used = fitted.encoded.bytes.len() as u64;
             assert!(used <= most && used * 100 >= most * 95, "{used} of {most}");
             errors.push(fitted.error);
@@ -395,7 +413,7 @@ mod tests {
                 .sum();
             // A little more, since ratings are estimates.
             let error = (lost / rated.square).sqrt() * 1.02;
-            let fitted = rated.fit(Budget::Error(error), &details()).unwrap();
+            let fitted = rated.fit(Budget::Error(error), 0, &details()).unwrap();
             assert!(fitted.error <= error, "{values:?}");
             let (ours, theirs) = (fitted.encoded.bytes.len(), plain.bytes.len());
             assert!(ours * 100 < theirs * 101, "{values:?}: {ours} bytes, {theirs} in one rounding");
@@ -413,7 +431,7 @@ mod tests {
     #[test]
     fn the_error_is_that_of_the_pack() {
         let vector = vector();
-        let fitted = Rated::new(&vector).unwrap().fit(Budget::Bytes(15_000), &details()).unwrap();
+        let fitted = Rated::new(&vector).unwrap().fit(Budget::Bytes(15_000), 0, &details()).unwrap();
         let pack = taskvec_pack::Pack::read(&fitted.encoded.bytes, &taskvec_pack::Limits::default()).unwrap();
         let mut lost = 0.0;
         for tensor in &vector.tensors {
@@ -442,9 +460,10 @@ mod tests {
         let vector = vector();
         let rated = Rated::new(&vector).unwrap();
         for budget in [Budget::Bytes(10), Budget::Error(1e-9)] {
-            let error = rated.fit(budget, &details()).unwrap_err();
+            let error = rated.fit(budget, 0, &details()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage);
-            assert!(error.to_string().contains("as small as it gets"), "{error}");
+            let says = ["without any entry it has", "as small as it gets"];
+            assert!(says.iter().any(|says| error.to_string().contains(says)), "{error}");
         }
         let distances = TaskVector {
             tensors: vec![TensorDelta {

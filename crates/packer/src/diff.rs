@@ -71,7 +71,7 @@ pub fn diff_within(
     let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Rounded)?;
     let details = details(&base, &tuned, Values::F32, name);
     let rated = Rated::new(&vector)?;
-    let fitted = rated.fit(budget, &details)?;
+    let fitted = rated.fit(budget, 0, &details)?;
     let notes = notes(&base, &tuned, &comparison);
     Ok(DiffWithin { fitted, curve: rated.curve(curve_points, &details)?, comparison, notes })
 }

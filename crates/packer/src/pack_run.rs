@@ -100,10 +100,7 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
     let rated = wishes.budget.map(|_| Rated::new(&vector)).transpose()?;
     let fitted = match (&rated, wishes.budget) {
-        (Some(rated), Some(Budget::Bytes(most))) => {
-            Some(rated.fit(Budget::Bytes(most.saturating_sub(probe_bytes)), &details)?)
-        }
-        (Some(rated), Some(budget)) => Some(rated.fit(budget, &details)?),
+        (Some(rated), Some(budget)) => Some(rated.fit(budget, probe_bytes, &details)?),
         _ => None,
     };
     let bare = match &fitted {
