@@ -1,43 +1,21 @@
 //! Value encoding 2: deltas as bf16, the upper half of an f32 (`FORMAT.md`, 6.9).
 
+use super::plain::{Number, PlainValues};
 use crate::report::Wrong;
 use crate::stream::Stream;
 
-/// Deltas rounded to bf16.
+/// The upper half of an f32.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bf16Values<'a>(&'a [[u8; 2]]);
+pub(crate) struct Bf16;
 
-impl<'a> Bf16Values<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes.as_chunks().0)
-    }
+/// Deltas rounded to bf16.
+pub(crate) type Bf16Values<'a> = PlainValues<'a, Bf16, 2>;
 
-    /// Decodes as many as there is room for, and returns how many.
+impl Number<2> for Bf16 {
     #[inline]
-    pub(crate) fn fill(&mut self, out: &mut [f32]) -> usize {
-        let (now, rest) = self.0.split_at_checked(out.len()).unwrap_or((self.0, &[]));
-        for (out, bytes) in out.iter_mut().zip(now) {
-            *out = decode(*bytes);
-        }
-        self.0 = rest;
-        now.len()
+    fn decode(bytes: [u8; 2]) -> f32 {
+        f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
     }
-}
-
-impl Iterator for Bf16Values<'_> {
-    type Item = f32;
-
-    #[inline]
-    fn next(&mut self) -> Option<f32> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(decode(*first))
-    }
-}
-
-#[inline]
-fn decode(bytes: [u8; 2]) -> f32 {
-    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {

@@ -1,49 +1,27 @@
 //! Value encoding 6: deltas as binary16 (`FORMAT.md`, 6.9).
 
+use super::plain::{Number, PlainValues};
 use crate::report::Wrong;
 use crate::stream::Stream;
 
-/// Deltas rounded to binary16.
+/// Two bytes of a binary16.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct F16Values<'a>(&'a [[u8; 2]]);
+pub(crate) struct F16;
 
-impl<'a> F16Values<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes.as_chunks().0)
-    }
+/// Deltas rounded to binary16.
+pub(crate) type F16Values<'a> = PlainValues<'a, F16, 2>;
 
-    /// Decodes as many as there is room for, and returns how many.
+impl Number<2> for F16 {
+    /// The exponent is moved into place with the mantissa, and a multiplication corrects its bias, also where it is 0: numbers
+    /// below 2^-14 come out normal. Infinity and NaN come out finite, and are not asked for: `check` refuses them.
     #[inline]
-    pub(crate) fn fill(&mut self, out: &mut [f32]) -> usize {
-        let (now, rest) = self.0.split_at_checked(out.len()).unwrap_or((self.0, &[]));
-        for (out, bytes) in out.iter_mut().zip(now) {
-            *out = decode(*bytes);
-        }
-        self.0 = rest;
-        now.len()
+    fn decode(bytes: [u8; 2]) -> f32 {
+        /// 2^112: from the bias of 127 to that of 15.
+        const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+        let bits = u32::from(u16::from_le_bytes(bytes));
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * REBIAS;
+        f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
     }
-}
-
-impl Iterator for F16Values<'_> {
-    type Item = f32;
-
-    #[inline]
-    fn next(&mut self) -> Option<f32> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(decode(*first))
-    }
-}
-
-/// The exponent is moved into place with the mantissa, and a multiplication corrects its bias, also where it is 0: numbers
-/// below 2^-14 come out normal. Infinity and NaN come out finite, and are not asked for: `check` refuses them.
-#[inline]
-fn decode(bytes: [u8; 2]) -> f32 {
-    /// 2^112: from the bias of 127 to that of 15.
-    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(u16::from_le_bytes(bytes));
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * REBIAS;
-    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
 pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
@@ -92,12 +70,13 @@ fn round(value: f32) -> Option<u16> {
 
 #[cfg(all(test, feature = "write"))]
 mod tests {
-    use super::{F16Values, decode, encode, round};
+    use super::{F16, F16Values, encode, round};
+    use crate::values::plain::Number as _;
 
     #[test]
     fn every_number_comes_back() {
         for bits in (0..=u16::MAX).filter(|bits| bits & 0x7c00 != 0x7c00) {
-            assert_eq!(round(decode(bits.to_le_bytes())), Some(bits), "{bits:04x}");
+            assert_eq!(round(F16::decode(bits.to_le_bytes())), Some(bits), "{bits:04x}");
         }
     }
 
