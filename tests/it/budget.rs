@@ -34,6 +34,11 @@ fn a_checkpoint_becomes_a_pack_of_the_size_or_error_that_was_asked_for() {
     let written = folder.path().join("written.safetensors");
     told(taskvec().arg("apply").arg(&pair[0]).arg(&pack).arg("-o").arg(&written)).ended_with(0);
 
+    let key = folder.path().join("key");
+    told(taskvec().args(["key", "new", "-o"]).arg(&key)).ended_with(0);
+    let signed = diff(&["--max-bytes", "20KiB", "--sign"], &[&key]).json(0);
+    assert!(signed["pack_bytes"].as_u64() <= Some(20 << 10), "the signature is in the budget: {signed}");
+
     let made = diff(&["--max-error", "0.05"], &[]).json(0);
     assert!(made["error"].as_f64().expect("an error") <= 0.05 && made["pack_bytes"].as_u64() > Some(size), "{made}");
 

@@ -10,6 +10,8 @@
 //!
 //! Ratings are estimates, so they only steer: what is promised is measured on the pack that was made.
 
+use std::fmt;
+
 use serde::Serialize;
 use taskvec_pack::bound::index_bits;
 use taskvec_pack::write::{Rounding, quantize, stream_bytes};
@@ -26,6 +28,15 @@ pub enum Budget {
     /// At most this error, relative: the norm of what is lost divided by the norm of the vector, 0 to 1; with the fewest
     /// bytes.
     Error(f64),
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(most) => write!(f, "at most {most} bytes"),
+            Self::Error(most) => write!(f, "an error of at most {most}"),
+        }
+    }
 }
 
 /// A pack within a budget, and what it lost.
@@ -335,6 +346,10 @@ fn rate(tensor: &TensorDelta, deltas: &[f32]) -> Vec<Rating> {
         let around = RECORD_BYTES + tensor.name.len() as f64;
         let mask = INDEX_OVERHEAD * index_bits(elements, kept.len() as u64) / 8.0;
         for rounding in ROUNDINGS {
+            // The largest delta may lie outside of the sample, and be too large for 16 bits.
+            if stream_bytes(&magnitudes[..1], rounding).is_none() {
+                continue;
+            }
             let Some(bytes) = stream_bytes(&sample, rounding) else { continue };
             let rounded = quantize(&sample, rounding);
             let off: f64 = sample.iter().zip(&rounded).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();

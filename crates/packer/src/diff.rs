@@ -55,7 +55,7 @@ pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Re
     Ok(Diff { encoded: writer.finish()?, comparison, notes })
 }
 
-/// As [`diff`], with the best pack within `budget`, and so many points of the curve of bytes against error. The whole task
+/// As [`diff`], with the best pack within `budget` that leaves room for `reserved` bytes (of signatures), and so many points of the curve of bytes against error. The whole task
 /// vector is in memory.
 ///
 /// # Errors
@@ -64,14 +64,17 @@ pub fn diff_within(
     base: &Path,
     tuned: &Path,
     budget: Budget,
+    reserved: u64,
     curve_points: usize,
     name: Option<&str>,
 ) -> Result<DiffWithin> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Rounded)?;
-    let details = details(&base, &tuned, Values::F32, name);
+    let mut details = details(&base, &tuned, Values::F32, name);
+    details.density = comparison.whole.changed_share() as f32;
+    details.provenance.push(("budget".to_owned(), budget.to_string()));
     let rated = Rated::new(&vector)?;
-    let fitted = rated.fit(budget, 0, &details)?;
+    let fitted = rated.fit(budget, reserved, &details)?;
     let notes = notes(&base, &tuned, &comparison);
     Ok(DiffWithin { fitted, curve: rated.curve(curve_points, &details)?, comparison, notes })
 }

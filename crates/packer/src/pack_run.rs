@@ -61,6 +61,8 @@ pub struct PackWishes {
     pub curve_points: usize,
     /// Number of probes, 0 to 64. Default: as the recipe says.
     pub probes: Option<u32>,
+    /// Bytes of the budget that are left for what comes to the pack later, a signature. Default: none.
+    pub reserved: u64,
 }
 
 /// The pack of the finished run in `folder`.
@@ -73,10 +75,6 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let mut recipe = Recipe::open(&folder.join(RECIPE_FILE))?;
     recipe.pack.values = wishes.values.unwrap_or(recipe.pack.values);
     recipe.pack.probes = wishes.probes.unwrap_or(recipe.pack.probes);
-    if wishes.budget.is_some() {
-        // Only deltas can be cut down.
-        recipe.pack.values = Values::F32;
-    }
     recipe.check()?;
     let Some(base) = recipe.base_path() else {
         return Err(Error::usage(format!("run `{}` trained a base, expected a skill", folder.display()))
@@ -87,20 +85,25 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     check_base(&start, &run, &base)?;
     let task = Task::open(&recipe, &start.preprocessing)?;
 
-    let exactness = if recipe.pack.values == Values::Lossless { Exactness::Lossless } else { Exactness::Rounded };
+    // Only deltas can be cut down.
+    let lossless = recipe.pack.values == Values::Lossless && wishes.budget.is_none();
+    let exactness = if lossless { Exactness::Lossless } else { Exactness::Rounded };
     let (vector, _) =
         TaskVector::between(&Checkpoint::open(&base)?, &Checkpoint::open(&folder.join(TUNED_FILE))?, exactness)?;
     let head = read_head(folder)?;
     let mut details = PackDetails::of_recipe(&recipe);
     details.head = Some(head.clone());
     details.preprocessing = Some(start.preprocessing.clone());
+    if let Some(budget) = wishes.budget {
+        details.provenance.push(("budget".to_owned(), budget.to_string()));
+    }
     details.provenance.push(("data".to_owned(), recipe.data_names().join(", ")));
     details.provenance.push(("data digest".to_owned(), run.data.clone()));
     let shown = if task.test.is_empty() { &task.train } else { &task.test };
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
     let rated = wishes.budget.map(|_| Rated::new(&vector)).transpose()?;
     let fitted = match (&rated, wishes.budget) {
-        (Some(rated), Some(budget)) => Some(rated.fit(budget, probe_bytes, &details)?),
+        (Some(rated), Some(budget)) => Some(rated.fit(budget, probe_bytes + wishes.reserved, &details)?),
         _ => None,
     };
     let bare = match &fitted {

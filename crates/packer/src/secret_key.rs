@@ -23,6 +23,9 @@ const FILE_BYTES_MAX: u64 = 1024;
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
+    /// Bytes that a signature adds to a pack (`FORMAT.md`, 8.1).
+    pub const SIGNATURE_BLOCK_BYTES: u64 = 24 + 16 + 64;
+
     /// A new key, of the system's randomness: the one thing in this crate that comes without a seed.
     ///
     /// # Errors

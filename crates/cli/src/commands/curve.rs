@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use taskvec_packer::SecretKey;
 use taskvec_packer::budget::{Budget, CurvePoint};
 use taskvec_packer::run_folder::write_file;
 
@@ -15,6 +16,11 @@ pub(super) const POINTS: usize = 12;
 /// What was asked for; none if nothing was.
 pub(super) fn budget(typed: &BudgetTyped) -> Option<Budget> {
     typed.max_bytes.map(Budget::Bytes).or(typed.max_error.map(Budget::Error))
+}
+
+/// Bytes of a budget that are left for the signature of a key.
+pub(super) fn reserved(sign: Option<&Path>) -> u64 {
+    sign.map_or(0, |_| SecretKey::SIGNATURE_BLOCK_BYTES)
 }
 
 /// Draws the curve into `file`, with the pack that was made.

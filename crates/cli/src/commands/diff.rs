@@ -58,6 +58,10 @@ pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     };
     let pack = super::signed(pack, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
+    if let (Some(file), Some(error)) = (&typed.budget.curve, made.error) {
+        let point = CurvePoint { pack_bytes: pack.len() as u64, error, entries: made.entries };
+        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
+    }
     made.notes.iter().for_each(|note| render::note(note));
     warnings.iter().for_each(|warning| render::warning(&warning.message, &warning.help));
     let value = Made {
@@ -106,16 +110,12 @@ fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<
 
 fn within(typed: &Diff, tuned: &Path, budget: Budget) -> anyhow::Result<Parts> {
     let points = if typed.budget.curve.is_some() { curve::POINTS } else { 0 };
-    let made = diff_within(&typed.base, tuned, budget, points, typed.name.as_deref())?;
+    let reserved = curve::reserved(typed.sign.as_deref());
+    let made = diff_within(&typed.base, tuned, budget, reserved, points, typed.name.as_deref())?;
     let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
-    let pack_bytes = made.fitted.encoded.bytes.len() as u64;
-    let point = CurvePoint { pack_bytes, error: made.fitted.error, entries: made.fitted.entry_count };
-    if let Some(file) = &typed.budget.curve {
-        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
-    }
     let said = Made {
-        error: Some(point.error),
-        entries: point.entries,
+        error: Some(made.fitted.error),
+        entries: made.fitted.entry_count,
         changed: whole.changed_count,
         elements: whole.element_count,
         cosine: Some(judged.cosine()),

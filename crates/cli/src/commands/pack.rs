@@ -36,15 +36,16 @@ pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
         budget: curve::budget(&typed.budget),
         curve_points: if typed.budget.curve.is_some() { curve::POINTS } else { 0 },
         probes: typed.probes,
+        reserved: curve::reserved(typed.sign.as_deref()),
     };
     let packed = pack_run(&typed.run, &wishes)?;
     let entries = packed.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum();
-    if let (Some(file), Some(error)) = (&typed.budget.curve, packed.error) {
-        let made = CurvePoint { pack_bytes: packed.encoded.bytes.len() as u64, error, entries };
-        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
-    }
     let pack = super::signed(packed.encoded.bytes, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
+    if let (Some(file), Some(error)) = (&typed.budget.curve, packed.error) {
+        let made = CurvePoint { pack_bytes: pack.len() as u64, error, entries };
+        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
+    }
     let value = Packed {
         pack: typed.out.display().to_string(),
         pack_bytes: pack.len() as u64,

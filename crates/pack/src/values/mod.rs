@@ -26,6 +26,8 @@ use crate::layout::value::{BF16, F16, F32, INT8, LEVELS, LOSSLESS};
 use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::width::length;
+#[cfg(feature = "write")]
+use crate::width::wide;
 
 /// Entries that are decoded at once where they are neighbors: 1 KiB of stack, and a block of int8 values.
 const RUN_ENTRIES_MAX: usize = 256;
@@ -339,12 +341,14 @@ impl Iterator for Distances<'_> {
 /// coded where that saves an eighth: decoding takes twice as long.
 #[cfg(feature = "write")]
 pub(crate) fn encode(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
-    let (encoding, stream) = encode_in_fixed_size(values, rounding)?;
-    let coded = rounding.levels(values).map(|(levels, scales)| levels::encode(&levels, &scales));
-    match coded.filter(|coded| coded.len().saturating_mul(8) <= stream.len().saturating_mul(7)) {
-        Some(coded) => Some((ValueEncoding::Levels, coded)),
-        None => Some((encoding, stream)),
-    }
+    let Some((levels, scales)) = rounding.levels(values) else { return encode_in_fixed_size(values, rounding) };
+    let coded = levels::encode(&levels, &scales);
+    let plain_bytes = int8::size_bytes(wide(values.len()));
+    Some(if wide(coded.len()).saturating_mul(8) <= plain_bytes.saturating_mul(7) {
+        (ValueEncoding::Levels, coded)
+    } else {
+        (ValueEncoding::Int8, int8::encode(&levels, &scales))
+    })
 }
 
 /// As `encode`, in an encoding whose size the number of values says.

@@ -130,22 +130,38 @@ pub(super) fn check(engine: &dyn Prepares, base: &BaseModel, depth: Depth) -> Re
     Ok(Capability { tensors, unfelt, restored, features, prepare_ms, infer_ms })
 }
 
-/// Whether two engines give the same answer when a few elements of every editable tensor are changed: those that one of
-/// them feels at a wrong place would show.
+/// Whether the base's answer comes back when a composition that changes every editable tensor has been dropped with all that
+/// it has written, and not undone element by element as in [`check`].
+///
+/// # Errors
+/// `Unsupported` when it does not; and as [`check`].
+pub(super) fn check_going(engine: &dyn Prepares, base: &BaseModel) -> Result<(), Error> {
+    let all: Vec<usize> = tensors_by_shape(base).into_iter().flatten().collect();
+    let mut trial = Trial { keep_pages: false, ..Trial::new(engine, base)? };
+    let before = trial.answer(&[])?;
+    trial.answer(&all)?;
+    if trial.answer(&[])? == before {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unsupported, "the base's answer does not come back when changed memory is given back"))
+}
+
+/// Whether two engines give the same answer when a few elements of every editable tensor are changed. (That each element is
+/// in its place is not shown by this; it is a check of the whole.)
 ///
 /// # Errors
 /// `Unsupported` when they differ by more than kernels do; and as [`check`].
 pub(super) fn agree(one: &dyn Prepares, other: &dyn Prepares, base: &BaseModel) -> Result<(), Error> {
-    /// Of what the change does to the answer. Kernels differ by a millionth; one element at a wrong place does by more.
+    /// Of what the change does to the answer. Kernels differ by a millionth.
     const SHARE: f32 = 1e-3;
     let all: Vec<usize> = tensors_by_shape(base).into_iter().flatten().collect();
     let answers = |engine| -> Result<_, Error> {
         let mut trial = Trial::new(engine, base)?;
         Ok((trial.answer(&[])?, trial.answer(&all)?))
     };
-    let ((before, after), (_, expected)) = (answers(other)?, answers(one)?);
+    let ((before, expected), (_, after)) = (answers(other)?, answers(one)?);
     let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let (off, change) = (distance(&after, &expected), distance(&before, &after));
+    let (off, change) = (distance(&after, &expected), distance(&before, &expected));
     if off <= SHARE * change {
         return Ok(());
     }
@@ -161,6 +177,8 @@ struct Trial<'a> {
     pixels: Vec<f32>,
     /// The base's, between two answers.
     weights: Option<Weights>,
+    /// Whether what was written is undone, or given back.
+    keep_pages: bool,
     prepare_ms: Vec<f64>,
     infer_ms: Vec<f64>,
 }
@@ -168,7 +186,7 @@ struct Trial<'a> {
 impl<'a> Trial<'a> {
     fn new(engine: &'a dyn Prepares, base: &'a BaseModel) -> Result<Self, Error> {
         let (pixels, weights) = (pixels(base.preprocessing().pixels_len()), Some(Weights::over(base)?));
-        Ok(Self { engine, base, pixels, weights, prepare_ms: Vec::new(), infer_ms: Vec::new() })
+        Ok(Self { engine, base, pixels, weights, keep_pages: true, prepare_ms: Vec::new(), infer_ms: Vec::new() })
     }
 
     /// The features with a few elements of `tensors` changed.
@@ -193,7 +211,7 @@ impl<'a> Trial<'a> {
         if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
             return Err(Error::new(ErrorKind::Unsupported, format!("a feature is {wrong}, expected a finite number")));
         }
-        inference.retire(true);
+        inference.retire(self.keep_pages);
         self.weights = weights.cleaned(true);
         Ok(features)
     }

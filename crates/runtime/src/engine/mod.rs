@@ -118,8 +118,8 @@ pub struct OrtSettings {
     /// each provider has its own order.
     pub tier: Option<Tier>,
     /// A folder of the caller's for [`Tier::Packed`], which keeps the weights packed for this library and processor in it:
-    /// up to twice the size of the base for each base, made when they are first asked for, which takes some seconds and
-    /// three times the base's size of memory. Whoever can write to it can change what the network computes. Default:
+    /// up to twice the size of the base for each base, made when they are first asked for, which takes seconds to a
+    /// minute and about five times the base's size of memory. Whoever can write to it can change what the network computes. Default:
     /// none; then there is no such tier.
     pub packed_folder: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@
 //! The folder of a base appears whole, by a rename, when what is in it has passed its checks; one process at a time makes
 //! it (a lock). It is used only if everything that it was made of is the same and its files have not changed since: as for
 //! a base that was verified before, that is what the file system says of them, and what that does not notice stands in
-//! `verified.rs`. Anything else is a reason to make it anew.
+//! `verified.rs`. (It is asked as soon as they are written, by the one process that has the lock.) Anything else is a reason to make it anew.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -80,7 +80,7 @@ impl MadeOf {
     pub(super) fn now(base: &BaseModel, graph: &[u8], library: &Path) -> Result<Self, Error> {
         let size = fs::metadata(library).map_err(|cause| Error::io("look at", library, cause))?.len();
         Ok(Self {
-            way: 1,
+            way: 2,
             base: base.fingerprint().to_string(),
             graph: Digest::of(graph).to_string(),
             library: format!("{}, {size} bytes", ort::info()),

@@ -78,11 +78,12 @@ impl Layout {
     /// Whether this is a layout of a matrix of that many rows and columns into `packed_len` elements.
     pub(super) fn fits(&self, rows: usize, columns: usize, packed_len: usize) -> bool {
         let (along, across) = if self.by_columns { (columns, rows) } else { (rows, columns) };
-        let tables = || self.across.iter().map(|table| table.iter().copied().max().unwrap_or(0) as usize);
+        let most: Vec<usize> =
+            self.across.iter().map(|table| table.iter().max().map_or(0, |most| *most as usize)).collect();
         (self.along.len(), self.group.len()) == (along, along)
             && self.across.iter().all(|table| table.len() == across)
             && self.along.iter().zip(&self.group).all(|(&start, &group)| {
-                tables().nth(usize::from(group)).is_some_and(|most| start as usize + most < packed_len)
+                most.get(usize::from(group)).is_some_and(|most| start as usize + most < packed_len)
             })
     }
 }

@@ -10,6 +10,8 @@
 //!   mutably.
 //! - **Addresses are the session's.** Sessions over one file are made and dropped one at a time in this process (a lock),
 //!   so that no other's mapping is taken for this one's, and they are dropped with what holds their addresses.
+//! - **Nobody writes to the file.** It is made aside, renamed into place and never edited; what a change would do, and what
+//!   not, stands in `map.rs`.
 //! - **Writes stay private**, because the mapping is (`p` in what Linux says of it, which is looked at).
 
 use std::fs;

@@ -126,13 +126,16 @@ impl Packed {
     fn check(&self) -> Result<(), Error> {
         let base = &self.shared.base;
         capability::check(self, base, Depth::EveryTensor)?.verdict()?;
+        capability::check_going(self, base)?;
         capability::agree(self, &Inputs::open(&self.shared.place, base)?, base)
     }
 }
 
 impl Prepares for Packed {
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
-        let mut session = match self.shared.free().take() {
+        // The lock is not held while a session is made: whoever drops a composition needs it.
+        let free = self.shared.free().take();
+        let mut session = match free {
             Some(session) => session,
             None => self.shared.make_session()?,
         };

@@ -12,8 +12,9 @@ use super::super::onnx::{
     ATTRIBUTE_GRAPHS, ENTRY_KEY, ENTRY_VALUE, Fields, GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, NODE_ATTRIBUTE,
     NODE_INPUT, TENSOR_EXTERNAL_DATA, TENSOR_NAME, string, write_field,
 };
-use crate::pages::PAGE_BYTES;
 
+/// Where pieces begin: at a page of every system, of which the largest are 64 KiB.
+const PIECE_ALIGN: usize = 64 << 10;
 const OFFSET: &[u8] = b"offset";
 const LENGTH: &[u8] = b"length";
 const PACKED: &[u8] = b"prepacked_";
@@ -86,9 +87,9 @@ impl<W: Write> Written<'_, W> {
     /// Appends the bytes, and zeros to the end of their last page; says where they begin.
     fn append(&mut self, bytes: &[u8]) -> Option<usize> {
         let start = self.length;
-        let padding = bytes.len().next_multiple_of(PAGE_BYTES) - bytes.len();
+        let padding = bytes.len().next_multiple_of(PIECE_ALIGN) - bytes.len();
         self.length = start.checked_add(bytes.len())?.checked_add(padding)?;
-        match self.out.write_all(bytes).and_then(|()| self.out.write_all(&[0; PAGE_BYTES][..padding])) {
+        match self.out.write_all(bytes).and_then(|()| self.out.write_all(&[0; PIECE_ALIGN][..padding])) {
             Ok(()) => Some(start),
             Err(cause) => {
                 self.failed = Some(cause);
@@ -237,12 +238,12 @@ mod tests {
         let after = in_pages(&before, &data, &mut out).unwrap().unwrap();
         let moved = tensor(
             "w",
-            &[("location", "data"), ("offset", "0"), ("length", "3"), ("prepacked_0", "Gemm+1|4096;4;0|8192;2;9")],
+            &[("location", "data"), ("offset", "0"), ("length", "3"), ("prepacked_0", "Gemm+1|65536;4;0|131072;2;9")],
         );
         assert_eq!(after, model(&[node(&["w"], &[]), small, moved]));
-        assert_eq!(out.len(), 3 * PAGE_BYTES);
+        assert_eq!(out.len(), 3 * PIECE_ALIGN);
         assert_eq!(
-            (&out[..4], &out[4096..4101], &out[8192..8195]),
+            (&out[..4], &out[65536..65541], &out[131072..131075]),
             (&[2, 3, 4, 0][..], &[10, 11, 12, 13, 0][..], &[15, 16, 0][..])
         );
         assert!(in_pages(&before, &data[..15], &mut Vec::new()).unwrap().is_none(), "data is missing");
