@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::begin;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 420.0;
@@ -21,16 +21,8 @@ pub(crate) fn curve(title: &str, points: &[(f64, f64)], made: (f64, f64)) -> Str
     let [left, top, right, bottom] = PLOT;
     let x = |bytes: f64| left + (bytes.log2() - low) / (high - low) * (right - left);
     let y = |error: f64| bottom - error / most * (bottom - top);
-    let mut svg = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(
-        svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="system-ui, sans-serif" font-size="13">
-<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{left}" y="36" font-size="17" font-weight="600" fill="#1c2430">{}</text>
-"##,
-        escape(title)
-    );
+    let mut svg = begin(WIDTH, HEIGHT, [left, 38.0], title);
+    // Writing to a String cannot fail below.
     let every = ((high - low) / 7.0).ceil().max(1.0) as usize;
     for power in (low as i32..=high as i32).step_by(every) {
         let at = x(f64::from(power).exp2());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::{begin, escape};
 
 /// One input and the answers to it.
 pub(crate) struct Sample {
@@ -34,16 +34,7 @@ pub(crate) fn demo(title: &str, bars: &[Bar], samples: &[Sample]) -> String {
     let samples = &samples[..samples.len().min(8)];
     let samples_top = 64 + bars.len() * (BAR_HEIGHT + 8) + 24;
     let height = samples_top + CELL + 78;
-    let mut svg = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(
-        svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="14">
-<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>
-<text x="{MARGIN}" y="38" font-size="19" font-weight="600" fill="#1c2430">{}</text>
-"##,
-        escape(title)
-    );
+    let mut svg = begin(WIDTH as f64, height as f64, [MARGIN as f64, 38.0], title);
     for (row, bar) in bars.iter().enumerate() {
         bar_row(&mut svg, 60 + row * (BAR_HEIGHT + 8), bar);
     }

@@ -7,3 +7,4 @@ mod numbers;
 mod refusals;
 mod round_trip;
 mod sizes;
+mod write_refusals;

@@ -5,7 +5,7 @@
 //! shrunk to a tenth (the **soft mask**), not to zero; training later starts from the whole base again.
 //!
 //! Where we differ from the published code, on purpose: the count is exact also with ties; class token, position
-//! embedding and key biases stay out (`mask.rs`); no augmentation during calibration; and **dead weights** are not
+//! embedding and key biases stay out (`mask/candidates.rs`); no augmentation during calibration; and **dead weights** are not
 //! chosen. A weight is dead when nothing arrives at it: a score of exactly zero, or one so small that its root is lost in
 //! the rounding of the average gradient ([`DEAD_RATIO`]; a unit that a GELU has shut leaves 1e-38 and not zero). A tensor
 //! of dead weights only is never used by the network, leaves the count and is named in the report. Single ones are left

@@ -1,0 +1,146 @@
+//! What a recipe may not say: every number and every combination, each refused by its key.
+
+use super::{AugmentationRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe};
+use crate::error::{Error, Result};
+
+impl Recipe {
+    /// Checks every number and every combination.
+    ///
+    /// # Errors
+    /// `Usage`, naming the key, what was expected and what was found.
+    pub fn check(&self) -> Result<()> {
+        check_name("name", &self.name)?;
+        match (&self.base, &self.network) {
+            (None, None) => {
+                return Err(Error::usage("neither `base` nor `network` is given").with_help(
+                    "`base: FOLDER` trains a skill on a base bundle; `network:` trains a base from scratch",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::usage("both `base` and `network` are given")
+                    .with_help("keep `base` to train a skill, or `network` to train a base from scratch"));
+            }
+            (None, Some(_)) if self.method != Method::Dense => {
+                return Err(Error::usage("`method` must be `dense` for a base trained from scratch")
+                    .with_help("a mask chooses among the weights of a base that has learned something already"));
+            }
+            _ => {}
+        }
+        if self.data.is_empty() {
+            return Err(Error::usage("`data` names no folder"));
+        }
+        let names = self.data_names();
+        if let Some(twice) = first_twice(&names) {
+            return Err(Error::usage(format!("two folders of `data` are called `{twice}`, so their labels would mix"))
+                .with_help("rename one of the folders"));
+        }
+        if let Some(twice) = first_twice(&self.classes) {
+            return Err(Error::usage(format!("`classes` names `{twice}` twice")));
+        }
+        match (self.epochs, self.steps) {
+            (None, None) => return Err(Error::usage("neither `epochs` nor `steps` is given")),
+            (Some(_), Some(_)) => return Err(Error::usage("both `epochs` and `steps` are given")),
+            (Some(epochs), None) => {
+                within("epochs", epochs, epochs > 0.0 && epochs <= 1e6, "more than 0, at most 1000000")?
+            }
+            (None, Some(steps)) => within("steps", steps, (1..=1_000_000_000).contains(&steps), "1 to 1000000000")?,
+        }
+        within("batch", self.batch, (1..=65_536).contains(&self.batch), "1 to 65536")?;
+        within(
+            "shards",
+            self.shards,
+            self.shards >= 1 && self.shards <= self.batch.min(64),
+            "1 to 64, at most `batch`",
+        )?;
+        let smoothing = self.label_smoothing;
+        within("label_smoothing", smoothing, (0.0..1.0).contains(&smoothing), "0 or more, below 1")?;
+        within("held_out", self.held_out, (0.0..=0.9).contains(&self.held_out), "0 to 0.9")?;
+        within("checkpoint_steps", self.checkpoint_steps, self.checkpoint_steps >= 1, "1 or more")?;
+        if self.editable.is_empty() {
+            return Err(Error::usage("`editable` is empty: no pack could ever change this base"));
+        }
+        self.preprocessing()?;
+        self.mask.check()?;
+        let temperature = self.head.temperature;
+        within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;
+        self.optimizer.check()?;
+        self.augmentation.check()?;
+        self.pack.check()
+    }
+}
+
+impl MaskRecipe {
+    fn check(&self) -> Result<()> {
+        within("mask.density", self.density, self.density > 0.0 && self.density <= 1.0, "more than 0, at most 1")?;
+        within("mask.rounds", self.rounds, (1..=100).contains(&self.rounds), "1 to 100")?;
+        within("mask.soft", self.soft, (0.0..=1.0).contains(&self.soft), "0 to 1")?;
+        if self.maskable.is_empty() {
+            return Err(Error::usage("`mask.maskable` is empty: nothing could learn"));
+        }
+        Ok(())
+    }
+}
+
+impl OptimizerRecipe {
+    fn check(&self) -> Result<()> {
+        let rate = |key, value: f64| within(key, value, value > 0.0 && value <= 10.0, "more than 0, at most 10");
+        rate("optimizer.learning_rate", self.learning_rate)?;
+        if let Some(head) = self.head_learning_rate {
+            rate("optimizer.head_learning_rate", head)?;
+        }
+        let decay = self.weight_decay;
+        within("optimizer.weight_decay", decay, (0.0..=10.0).contains(&decay), "0 to 10")?;
+        within("optimizer.beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "0 or more, below 1")?;
+        within("optimizer.beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "0 or more, below 1")?;
+        let epsilon = self.epsilon;
+        within("optimizer.epsilon", epsilon, epsilon > 0.0 && epsilon <= 1.0, "more than 0, at most 1")?;
+        if let Some(norm) = self.clip_norm {
+            within("optimizer.clip_norm", norm, norm > 0.0 && norm.is_finite(), "a finite number above 0, or null")?;
+        }
+        Ok(())
+    }
+}
+
+impl AugmentationRecipe {
+    fn check(&self) -> Result<()> {
+        let shift = self.shift_pixels;
+        within("augmentation.shift_pixels", shift, (0.0..=1024.0).contains(&shift), "0 to 1024")?;
+        let degrees = self.rotate_degrees;
+        within("augmentation.rotate_degrees", degrees, (0.0..=180.0).contains(&degrees), "0 to 180")?;
+        within("augmentation.scale", self.scale, (0.0..1.0).contains(&self.scale), "0 or more, below 1")?;
+        within("augmentation.shear", self.shear, (0.0..1.0).contains(&self.shear), "0 or more, below 1")?;
+        within("augmentation.erase", self.erase, (0.0..=1.0).contains(&self.erase), "0 to 1")
+    }
+}
+
+impl PackRecipe {
+    fn check(&self) -> Result<()> {
+        let [low, high] = self.alpha_range;
+        let ordered = low.is_finite() && high.is_finite() && low <= high;
+        if !ordered {
+            return Err(Error::usage(format!(
+                "`pack.alpha_range` is [{low}, {high}], expected two finite numbers in order"
+            )));
+        }
+        let inside = (low..=high).contains(&self.alpha);
+        within("pack.alpha", self.alpha, inside, "a number inside `pack.alpha_range`")?;
+        within("pack.probes", self.probes, self.probes <= 64, "0 to 64")
+    }
+}
+
+fn within<T: std::fmt::Display>(key: &str, value: T, holds: bool, expected: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::usage(format!("`{key}` is {value}, expected {expected}"))) }
+}
+
+fn check_name(key: &str, name: &str) -> Result<()> {
+    let fine = !name.trim().is_empty() && name.len() <= 100 && !name.chars().any(char::is_control);
+    if fine {
+        Ok(())
+    } else {
+        Err(Error::usage(format!("`{key}` is `{}`, expected 1 to 100 bytes of printable text", name.escape_debug())))
+    }
+}
+
+fn first_twice(names: &[String]) -> Option<&str> {
+    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name.as_str())
+}

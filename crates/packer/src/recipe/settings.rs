@@ -1,0 +1,278 @@
+//! The parts of a recipe that have names of their own, each setting with its default.
+
+use serde::{Deserialize, Serialize};
+
+use super::Pattern;
+
+/// How pixels are normalized: `(value / 255 - mean) / std`, one number per channel or one for all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PixelRecipe {
+    /// Default `[0.5]`.
+    pub mean: Vec<f32>,
+    /// Default `[0.5]`.
+    pub std: Vec<f32>,
+}
+
+/// Which weights learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// All of them.
+    #[default]
+    Dense,
+    /// Those the base's outputs are least sensitive to (TaLoS; Iurada et al., ICLR 2025).
+    Talos,
+    /// As many, drawn at random: the control for a mask.
+    RandomMask,
+    /// Those the base's outputs are most sensitive to.
+    MostSensitive,
+    /// The attention weights (Jin et al., ICLR 2025).
+    AttentionOnly,
+}
+
+/// How a mask is found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskRecipe {
+    /// Share of the maskable parameters that learn, in `(0, 1]`. Default 0.1.
+    pub density: f64,
+    /// What is chosen or left as one piece. Default `element`.
+    pub granule: Granule,
+    /// What is squared for a parameter's sensitivity. Default `log_probability`.
+    pub score: Score,
+    /// Whose labels the sensitivity is taken at. Default `sampled`.
+    pub labels: LabelSource,
+    /// Calibration rounds; after round r of R the share `density^(r/R)` is left. Default 4.
+    pub rounds: u32,
+    /// Factor on the weights already outside the mask during the later rounds, in `[0, 1]`. Default 0.1.
+    pub soft: f64,
+    /// Tensors that may be in the mask. Default `["*"]`.
+    pub maskable: Vec<Pattern>,
+    /// Tensors that stay as they are, whatever `maskable` says. Default: class token and position embedding, which the
+    /// published code trains densely by accident.
+    pub frozen: Vec<Pattern>,
+}
+
+/// What a mask takes or leaves as one piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granule {
+    /// One parameter.
+    #[default]
+    Element,
+    /// One row of the tensor seen as a matrix: all that belongs to one index of its first dimension.
+    Row,
+    /// 4 KiB of consecutive elements: one page of memory.
+    Block4k,
+}
+
+/// What is squared for a parameter's sensitivity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// The gradient of the label's log-probability: the diagonal of the Fisher information.
+    #[default]
+    LogProbability,
+    /// The gradient of the label's raw logit, as in the published code.
+    RawLogit,
+}
+
+/// Whose labels a sensitivity is taken at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelSource {
+    /// Drawn from the model's own predictions.
+    #[default]
+    Sampled,
+    /// The data's (`true` in a recipe).
+    True,
+}
+
+/// The task's output layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadRecipe {
+    /// Whether the head learns. Default `trained`.
+    pub kind: HeadKind,
+    /// How sure a head of class means sounds: by how many logits, about, a class leads at its own mean. Default 10.
+    pub temperature: f64,
+}
+
+/// Whether a head learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// It begins as the class means of the base's features (of a base from scratch: at random) and learns with the rest.
+    #[default]
+    Trained,
+    /// It stays the class means of the base's features.
+    ClassMeans,
+}
+
+/// AdamW with linear warm-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerRecipe {
+    /// Largest step size, reached after the warm-up. Default 0.001.
+    pub learning_rate: f64,
+    /// The same for the head. Default: `learning_rate`.
+    pub head_learning_rate: Option<f64>,
+    /// Decoupled decay per step, times the step size; for tensors of two or more dimensions. Default 0.05.
+    pub weight_decay: f64,
+    /// Decay of the mean gradient. Default 0.9.
+    pub beta1: f64,
+    /// Decay of the mean squared gradient. Default 0.999.
+    pub beta2: f64,
+    /// Added to the root of the mean squared gradient. Default 1e-8.
+    pub epsilon: f64,
+    /// Steps over which the step size grows from 0. Default 50.
+    pub warmup_steps: u64,
+    /// What the step size does afterwards. Default `cosine`.
+    pub schedule: Schedule,
+    /// Largest norm of the gradients of a step; `null` for no limit. Default 1.
+    pub clip_norm: Option<f64>,
+    /// Whose norm that is. Default `masked`.
+    pub clip_over: ClipOver,
+}
+
+/// What the step size does after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Falls to 0 along half a cosine.
+    #[default]
+    Cosine,
+    /// Stays.
+    Constant,
+}
+
+/// Which gradients count for clipping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipOver {
+    /// Those inside the mask, and the head's.
+    #[default]
+    Masked,
+    /// All of the tensors that have at least one parameter in the mask, as in the published code.
+    All,
+}
+
+/// Random changes of a training image, drawn anew each time it is seen. Zero switches one off.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentationRecipe {
+    /// Largest shift along each axis, in pixels of the model's input. Default 0.
+    pub shift_pixels: f32,
+    /// Largest rotation to either side, in degrees, up to 180. Default 0.
+    pub rotate_degrees: f32,
+    /// Largest growth or shrinkage, as a share of the size, below 1. Default 0.
+    pub scale: f32,
+    /// Largest slant to either side: pixels to the side for each pixel down, below 1. Default 0.
+    pub shear: f32,
+    /// Probability of erasing a random rectangle of at most a quarter of the image. Default 0.
+    pub erase: f32,
+}
+
+/// How the pack of a run is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackRecipe {
+    /// How deltas are written. Default `f32`.
+    pub values: Values,
+    /// Recommended coefficient. Default 1.
+    pub alpha: f32,
+    /// Range that the coefficient was tried on. Default `[0, 1]`.
+    pub alpha_range: [f32; 2],
+    /// Number of probes, 0 to 64. Default 8.
+    pub probes: u32,
+}
+
+/// How deltas are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 16-bit brain floats.
+    Bf16,
+    /// 8-bit integers, -127 to 127, with a scale per block of 256.
+    Int8,
+    /// 6-bit integers, -31 to 31, with a scale per block of 256; this and those below it in as few bits as they need.
+    Int6,
+    /// 4-bit integers, -7 to 7.
+    Int4,
+    /// 3-bit integers, -3 to 3.
+    Int3,
+    /// 2-bit integers, -1 to 1.
+    Int2,
+    /// Signs, with a magnitude per block of 256.
+    Sign,
+    /// Distances between bit patterns: the tuned weights come back bit for bit.
+    Lossless,
+}
+
+impl AugmentationRecipe {
+    /// Whether it leaves every image as it is.
+    pub fn is_off(&self) -> bool {
+        *self == AugmentationRecipe::default()
+    }
+}
+
+impl Default for PixelRecipe {
+    fn default() -> Self {
+        Self { mean: vec![0.5], std: vec![0.5] }
+    }
+}
+
+impl Default for MaskRecipe {
+    fn default() -> Self {
+        Self {
+            density: 0.1,
+            granule: Granule::Element,
+            score: Score::LogProbability,
+            labels: LabelSource::Sampled,
+            rounds: 4,
+            soft: 0.1,
+            maskable: everything(),
+            frozen: vec![Pattern::new("cls_token"), Pattern::new("pos_embed")],
+        }
+    }
+}
+
+impl Default for HeadRecipe {
+    fn default() -> Self {
+        Self { kind: HeadKind::Trained, temperature: 3.0 }
+    }
+}
+
+impl Default for OptimizerRecipe {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-3,
+            head_learning_rate: None,
+            weight_decay: 0.05,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            warmup_steps: 50,
+            schedule: Schedule::Cosine,
+            clip_norm: Some(1.0),
+            clip_over: ClipOver::Masked,
+        }
+    }
+}
+
+impl Default for PackRecipe {
+    fn default() -> Self {
+        Self { values: Values::F32, alpha: 1.0, alpha_range: [0.0, 1.0], probes: 8 }
+    }
+}
+
+/// Every tensor.
+pub(super) fn everything() -> Vec<Pattern> {
+    vec![Pattern::new("*")]
+}
