@@ -42,11 +42,21 @@ fn a_checkpoint_becomes_a_pack_of_the_size_or_error_that_was_asked_for() {
     let made = diff(&["--max-error", "0.05"], &[]).json(0);
     assert!(made["error"].as_f64().expect("an error") <= 0.05 && made["pack_bytes"].as_u64() > Some(size), "{made}");
 
-    let before = fs::read(&pack).unwrap();
-    let refused = diff(&["--max-bytes", "10"], &[]);
+    // (Three digits, since the budget stands in the pack.)
+    let refused = diff(&["--max-bytes", "100"], &[]);
     refused.ended_with(2);
-    assert!(refused.stderr.contains("without any entry it has"), "{refused}");
-    for wrong in [&["--max-bytes", "3KB"][..], &["--max-error", "7"], &["--max-error", "0.1", "--values", "int8"]] {
+    let least = refused.stderr.split_once("without any entry it has ").expect("the least").1;
+    let least = least.split_once(' ').expect("a number of bytes").0;
+    // As many bytes are enough without a signature, and not with one.
+    diff(&["--max-bytes", least], &[]).ended_with(0);
+    diff(&["--max-bytes", least, "--sign"], &[&key]).ended_with(2);
+    let before = fs::read(&pack).unwrap();
+    for wrong in [
+        &["--max-bytes", "10"][..],
+        &["--max-bytes", "3KB"],
+        &["--max-error", "7"],
+        &["--max-error", "0.1", "--values", "int8"],
+    ] {
         diff(wrong, &[]).ended_with(2);
     }
     diff(&["--curve"], &[&svg]).ended_with(2);
