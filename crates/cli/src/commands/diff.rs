@@ -20,7 +20,7 @@ use taskvec_packer::recipe::Values;
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::task_vector::Warning;
 
-use super::{Outcome, curve};
+use super::{Outcome, budget};
 use crate::args::Diff;
 use crate::render::{self, size};
 
@@ -51,7 +51,7 @@ struct Made {
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let values = typed.values.map(super::values);
     let (pack, warnings, made) = match (&typed.lora, &typed.tuned) {
-        (None, Some(tuned)) if let Some(budget) = curve::budget(&typed.budget) => within(typed, tuned, budget)?,
+        (None, Some(tuned)) if let Some(wanted) = budget::wanted(&typed.budget) => within(typed, tuned, wanted)?,
         (None, Some(tuned)) => of_checkpoints(typed, tuned, values.unwrap_or(Values::Lossless))?,
         (Some(adapter), _) => of_adapter(typed, adapter, values.unwrap_or(Values::F32))?,
         (None, None) => anyhow::bail!("no tuned checkpoint and no adapter was named"),
@@ -60,7 +60,7 @@ pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     write_file(&typed.out, &pack)?;
     if let (Some(file), Some(error)) = (&typed.budget.curve, made.error) {
         let point = CurvePoint { pack_bytes: pack.len() as u64, error, entries: made.entries };
-        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
+        budget::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
     }
     made.notes.iter().for_each(|note| render::note(note));
     warnings.iter().for_each(|warning| render::warning(&warning.message, &warning.help));
@@ -83,7 +83,7 @@ pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
             value.changed,
             value.elements,
             value.cosine.map_or_else(String::new, |cosine| format!(", weight cosine {cosine:.4}")),
-            curve::lines(&value.curve)
+            budget::lines(&value.curve)
         )
     })?;
     Ok(if warnings.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
@@ -108,10 +108,10 @@ fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<
     Ok((made.encoded.bytes, made.comparison.warnings(), said))
 }
 
-fn within(typed: &Diff, tuned: &Path, budget: Budget) -> anyhow::Result<Parts> {
-    let points = if typed.budget.curve.is_some() { curve::POINTS } else { 0 };
-    let reserved = curve::reserved(typed.sign.as_deref());
-    let made = diff_within(&typed.base, tuned, budget, reserved, points, typed.name.as_deref())?;
+fn within(typed: &Diff, tuned: &Path, wanted: Budget) -> anyhow::Result<Parts> {
+    let points = if typed.budget.curve.is_some() { budget::CURVE_POINTS } else { 0 };
+    let reserved = budget::reserved(typed.sign.as_deref());
+    let made = diff_within(&typed.base, tuned, wanted, reserved, points, typed.name.as_deref())?;
     let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
     let said = Made {
         error: Some(made.fitted.error),

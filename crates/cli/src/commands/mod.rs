@@ -3,7 +3,7 @@
 mod answers;
 mod apply;
 mod bench;
-mod curve;
+mod budget;
 mod demo;
 mod diff;
 mod inspect;

@@ -1,8 +1,7 @@
 //! `taskvec pack RUN -o FILE`: makes a pack from the run folder that `taskvec train` left.
 //!
 //! Deltas are rounded as the recipe (or `--values`) says, or entries and roundings are searched for that keep to a budget
-//! (`--max-bytes`, `--max-error`), and accuracy and probes are taken from the rounded ones: what was
-//! measured is what ships.
+//! (`--max-bytes`, `--max-error`). Accuracy and probes are taken from the rounded ones: what was measured is what ships.
 
 use serde::Serialize;
 use taskvec_packer::budget::CurvePoint;
@@ -10,7 +9,7 @@ use taskvec_packer::pack_run::{PackWishes, pack_run};
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::train::Accuracy;
 
-use super::{Outcome, curve};
+use super::{Outcome, budget};
 use crate::args::Pack;
 use crate::render::{self, percent, size};
 
@@ -33,10 +32,10 @@ struct Packed {
 pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     let wishes = PackWishes {
         values: typed.values.map(super::values),
-        budget: curve::budget(&typed.budget),
-        curve_points: if typed.budget.curve.is_some() { curve::POINTS } else { 0 },
+        budget: budget::wanted(&typed.budget),
+        curve_points: if typed.budget.curve.is_some() { budget::CURVE_POINTS } else { 0 },
         probes: typed.probes,
-        reserved: curve::reserved(typed.sign.as_deref()),
+        reserved: budget::reserved(typed.sign.as_deref()),
     };
     let packed = pack_run(&typed.run, &wishes)?;
     let entries = packed.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum();
@@ -44,7 +43,7 @@ pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     write_file(&typed.out, &pack)?;
     if let (Some(file), Some(error)) = (&typed.budget.curve, packed.error) {
         let made = CurvePoint { pack_bytes: pack.len() as u64, error, entries };
-        curve::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
+        budget::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
     }
     let value = Packed {
         pack: typed.out.display().to_string(),
@@ -67,7 +66,7 @@ pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
             value.error.map_or_else(String::new, |error| format!(", error {error:.4}")),
             share(value.pack_accuracy.test),
             share(value.run_accuracy.test),
-            curve::lines(&value.curve)
+            budget::lines(&value.curve)
         )
     })?;
     Ok(Outcome::Done)

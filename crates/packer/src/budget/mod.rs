@@ -10,12 +10,14 @@
 //!
 //! Ratings are estimates, so they only steer: what is promised is measured on the pack that was made.
 
+mod rating;
+
 use std::fmt;
 
 use serde::Serialize;
-use taskvec_pack::bound::index_bits;
-use taskvec_pack::write::{Rounding, quantize, stream_bytes};
+use taskvec_pack::write::quantize;
 
+use self::rating::{RatedTensor, Rating, squares};
 use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::{Error, Result};
 use crate::task_vector::{Deltas, TaskVector, TensorDelta};
@@ -63,25 +65,8 @@ pub struct CurvePoint {
     pub entries: u64,
 }
 
-/// Roundings to choose from, the coarsest first.
-const ROUNDINGS: [Rounding; 7] = [
-    Rounding::Sign,
-    Rounding::Levels(1),
-    Rounding::Levels(3),
-    Rounding::Levels(7),
-    Rounding::Levels(31),
-    Rounding::INT8,
-    Rounding::F16,
-];
-/// Shares of entries to choose from, each the fourth root of a half of the one before: from 1 to 1/8192.
-const SHARES: i32 = 53;
-/// Blocks of 256 entries whose rounding is measured for a rating.
-const SAMPLED_BLOCKS: usize = 24;
-const BLOCK: usize = 256;
-/// What an index costs above its entropy, measured on random masks.
-const INDEX_OVERHEAD: f64 = 1.015;
-/// Bytes of a tensor's record without its name, about.
-const RECORD_BYTES: f64 = 30.0;
+/// Bytes of entries at the lower end of a curve.
+const CURVE_BYTES_MIN: f64 = 256.0;
 /// Packs that are made until one keeps to the budget and uses it well.
 const TRIES: usize = 12;
 /// Share of a budget that is good enough.
@@ -95,29 +80,6 @@ pub struct Rated<'a> {
     square: f64,
 }
 
-struct RatedTensor<'a> {
-    tensor: &'a TensorDelta,
-    deltas: &'a [f32],
-    ratings: Vec<Rating>,
-}
-
-/// One way to write a tensor.
-#[derive(Clone, Copy, Debug)]
-struct Rating {
-    /// Entries of at least this magnitude stay.
-    threshold: f32,
-    /// None: the tensor is left out.
-    rounding: Option<Rounding>,
-    bytes: f64,
-    /// Sum of squared errors.
-    error: f64,
-}
-
-impl Rating {
-    /// The tensor is left out, and what that loses does not matter.
-    const NOTHING: Self = Self { threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: 0.0 };
-}
-
 impl<'a> Rated<'a> {
     /// Rates each tensor of `vector`.
     ///
@@ -125,7 +87,7 @@ impl<'a> Rated<'a> {
     /// `Usage` for a lossless vector, which has distances and no deltas.
     pub fn new(vector: &'a TaskVector) -> Result<Rated<'a>> {
         let rated = |tensor: &'a TensorDelta| match &tensor.deltas {
-            Deltas::Numbers(deltas) => Ok(RatedTensor { tensor, deltas, ratings: rate(tensor, deltas) }),
+            Deltas::Numbers(deltas) => Ok(RatedTensor::new(tensor, deltas)),
             Deltas::Distances(_) => Err(Error::usage(format!(
                 "tensor `{}`: distances cannot be cut down to a budget, only deltas can",
                 tensor.name
@@ -210,7 +172,7 @@ impl<'a> Rated<'a> {
     /// As the encoder says.
     pub fn curve(&self, points: usize, details: &PackDetails) -> Result<Vec<CurvePoint>> {
         let most = self.estimate(0.0).0;
-        let least = most.min(f64::from(BLOCK as u32));
+        let least = most.min(CURVE_BYTES_MIN);
         let mut packs: Vec<CurvePoint> = Vec::new();
         for point in 0..points {
             let share = point as f64 / points.saturating_sub(1).max(1) as f64;
@@ -227,7 +189,7 @@ impl<'a> Rated<'a> {
     /// The lowest price of a byte at which the estimate keeps to this share of the bytes, or the highest at which it keeps
     /// to this share of the error.
     fn price(&self, budget: Budget, aim: f64) -> f64 {
-        let keeps = |price: f64| {
+        let is_high = |price: f64| {
             let (bytes, error) = self.estimate(price);
             match budget {
                 Budget::Bytes(most) => bytes <= most as f64 * aim,
@@ -235,11 +197,11 @@ impl<'a> Rated<'a> {
             }
         };
         // A byte is worth no more than everything, and hardly less than this share of it.
-        let (mut low, mut high) =
-            (libm::log(self.square.max(f64::MIN_POSITIVE)) - 90.0, libm::log(self.square.max(1e-300)) + 3.0);
+        let everything = libm::log(self.square.max(f64::MIN_POSITIVE));
+        let (mut low, mut high) = (everything - 90.0, everything + 3.0);
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            if keeps(libm::exp(middle)) { high = middle } else { low = middle }
+            if is_high(libm::exp(middle)) { high = middle } else { low = middle }
         }
         libm::exp(match budget {
             Budget::Bytes(_) => high,
@@ -305,73 +267,9 @@ impl<'a> Rated<'a> {
     }
 }
 
-impl RatedTensor<'_> {
-    fn choose(&self, price: f64) -> Rating {
-        let cost = |rating: &Rating| rating.error + price * rating.bytes;
-        let best = self.ratings.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        best.copied().unwrap_or(Rating::NOTHING)
-    }
-
-    /// The tensor with the entries that stay.
-    fn kept(&self, rating: &Rating) -> TensorDelta {
-        let stays = |delta: &f32| rating.rounding.is_some() && delta.abs() >= rating.threshold;
-        let pairs = self.tensor.indices.iter().zip(self.deltas).filter(|(_, delta)| stays(delta));
-        let (indices, deltas) = pairs.map(|(index, delta)| (*index, *delta)).unzip();
-        TensorDelta { indices, deltas: Deltas::Numbers(deltas), ..self.tensor.without_entries() }
-    }
-}
-
 /// Bytes and sum of squared errors.
 fn total<'a>(plan: impl Iterator<Item = &'a Rating>) -> (f64, f64) {
     plan.fold((0.0, 0.0), |(bytes, error), rating| (bytes + rating.bytes, error + rating.error))
-}
-
-fn rate(tensor: &TensorDelta, deltas: &[f32]) -> Vec<Rating> {
-    let elements: u64 = tensor.shape.iter().product();
-    let mut magnitudes: Vec<f32> = deltas.iter().map(|delta| delta.abs()).collect();
-    magnitudes.sort_by(|a, b| b.total_cmp(a));
-    let mut ratings = vec![Rating { error: squares(deltas), ..Rating::NOTHING }];
-    let mut counted = 0;
-    for share in 0..SHARES {
-        let count = (deltas.len() as f64 * libm::pow(2.0, -0.25 * f64::from(share))).round() as usize;
-        let Some(&threshold) = magnitudes.get(count.wrapping_sub(1)) else { break };
-        let kept: Vec<f32> = deltas.iter().copied().filter(|delta| delta.abs() >= threshold).collect();
-        if kept.len() == counted {
-            continue;
-        }
-        counted = kept.len();
-        let dropped = squares(&magnitudes[counted.min(magnitudes.len())..]);
-        let sample = sample(&kept);
-        let scale = kept.len() as f64 / sample.len().max(1) as f64;
-        let around = RECORD_BYTES + tensor.name.len() as f64;
-        let mask = INDEX_OVERHEAD * index_bits(elements, kept.len() as u64) / 8.0;
-        for rounding in ROUNDINGS {
-            // The largest delta may lie outside of the sample, and be too large for 16 bits.
-            if stream_bytes(&magnitudes[..1], rounding).is_none() {
-                continue;
-            }
-            let Some(bytes) = stream_bytes(&sample, rounding) else { continue };
-            let rounded = quantize(&sample, rounding);
-            let off: f64 = sample.iter().zip(&rounded).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-            let bytes = around + mask + scale * bytes as f64;
-            ratings.push(Rating { threshold, rounding: Some(rounding), bytes, error: dropped + scale * off });
-        }
-    }
-    ratings
-}
-
-/// Blocks of neighbors from all over the entries.
-fn sample(kept: &[f32]) -> Vec<f32> {
-    let blocks = kept.len().div_ceil(BLOCK);
-    if blocks <= SAMPLED_BLOCKS {
-        return kept.to_vec();
-    }
-    let chosen = (0..SAMPLED_BLOCKS).map(|place| place * blocks / SAMPLED_BLOCKS);
-    chosen.flat_map(|block| kept[block * BLOCK..kept.len().min((block + 1) * BLOCK)].iter().copied()).collect()
-}
-
-fn squares(deltas: &[f32]) -> f64 {
-    deltas.iter().map(|delta| f64::from(*delta) * f64::from(*delta)).sum()
 }
 
 #[cfg(test)]

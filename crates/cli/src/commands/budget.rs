@@ -1,4 +1,4 @@
-//! Bytes against error: what `--curve` shows of the packs that could have been made.
+//! The budget that was typed, and what `--curve` shows of the packs that could have been made.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::picture;
 use crate::render::{size, table};
 
 /// Packs that are made for a curve.
-pub(super) const POINTS: usize = 12;
+pub(super) const CURVE_POINTS: usize = 12;
 
-/// What was asked for; none if nothing was.
-pub(super) fn budget(typed: &BudgetTyped) -> Option<Budget> {
+/// What a pack must keep to; none if nothing was asked for.
+pub(super) fn wanted(typed: &BudgetTyped) -> Option<Budget> {
     typed.max_bytes.map(Budget::Bytes).or(typed.max_error.map(Budget::Error))
 }
 
@@ -30,6 +30,7 @@ pub(super) fn draw(file: &Path, title: &str, curve: &[CurvePoint], made: CurvePo
     Ok(write_file(file, picture::curve(title, &points, point(&made)).as_bytes())?)
 }
 
+/// The curve for people, below everything else; nothing without one.
 pub(super) fn lines(curve: &[CurvePoint]) -> String {
     let row =
         |point: &CurvePoint| vec![size(point.pack_bytes), point.entries.to_string(), format!("{:.4}", point.error)];
