@@ -88,7 +88,7 @@ static void a_callback_that_refuses_is_a_failure(const taskvec_base *base, const
   asked.features_returns = 0;
   asked.forgets_to_write = 1;
   EXPECT_STATUS(TASKVEC_STATUS_MISMATCH, taskvec_session_attach(session, skill, 0.5f, NULL));
-  EXPECT_SAID("a feature is NaN");
+  EXPECT_SAID("the answer holds NaN");
   size_t count;
   OK(taskvec_session_skills(session, NULL, 0, &count));
   EXPECT(count == 0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use taskvec_bundle::{Base, ErrorKind};
 use taskvec_pack::Dtype;
-use taskvec_pack::fingerprint::{TensorRecord, fingerprint};
+use taskvec_pack::fingerprint::{RecordedDtype, TensorRecord, fingerprint};
 
 /// Reads the bytes as they are, and once more with the fingerprint of the tensors that they list, so that damage reaches
 /// what lies behind it.
@@ -48,9 +48,12 @@ fn with_its_fingerprint(bytes: &[u8]) -> Option<String> {
     let mut listed = BTreeMap::new();
     for tensor in json.get("tensors")?.as_array()? {
         let dtype = match tensor.get("dtype")?.as_str()? {
-            "f32" => Dtype::F32,
-            "f16" => Dtype::F16,
-            "bf16" => Dtype::BF16,
+            "f32" => RecordedDtype::Float(Dtype::F32),
+            "f16" => RecordedDtype::Float(Dtype::F16),
+            "bf16" => RecordedDtype::Float(Dtype::BF16),
+            "i8" => RecordedDtype::I8,
+            "u8" => RecordedDtype::U8,
+            "i32" => RecordedDtype::I32,
             _ => return None,
         };
         let shape: Vec<u64> = tensor.get("shape")?.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?;

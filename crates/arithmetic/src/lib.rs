@@ -28,7 +28,8 @@
 //!   tuned pattern; if alpha is 1 and `running` still has the base's bits, `running` becomes the tuned number with all
 //!   its bits, else `running + alpha * (tuned - base)`.
 //! - A sum that is NaN becomes the one NaN [`CANONICAL_NAN`]: processors disagree about the bits of a NaN that they make.
-//! - Round once to the dtype of the tensor.
+//! - Round once to the dtype of the tensor; where its elements are whole numbers that stand for floats, to its [`Grid`], which
+//!   is also what its elements are widened by. Plain deltas only: a distance is between patterns of floats.
 //!
 //! Everything else keeps its bits, and so does everything when alpha is 0.
 //!
@@ -47,7 +48,9 @@ pub mod distance;
 mod lossless;
 mod narrow;
 mod plain;
+mod whole;
 
 pub use lossless::{add_distances_16, add_distances_f32, add_distances_widened};
 pub use narrow::{Bf16, F16, Narrow16, narrow_changed, widen};
 pub use plain::{CANONICAL_NAN, add_16, add_f32, add_run_f32};
+pub use whole::{Grid, I8, I32, U8, Whole, add_whole, narrow_changed_whole, widen_whole};

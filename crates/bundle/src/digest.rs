@@ -4,7 +4,7 @@ use std::iter;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use taskvec_pack::fingerprint::{TensorRecord, fingerprint};
+use taskvec_pack::fingerprint::{RecordedDtype, TensorRecord, fingerprint};
 use taskvec_pack::layout::HEAD_PREFIX;
 use taskvec_pack::{Digest, Fingerprint};
 
@@ -37,9 +37,15 @@ pub(crate) fn fingerprint_of_records<'a>(
 ) -> Result<Fingerprint, Error> {
     let mut records = Vec::new();
     for (name, dtype, shape, digest) in sorted.filter(|(name, ..)| !name.starts_with(HEAD_PREFIX)) {
-        let Some(dtype) = dtype.editable() else {
-            let clause = format!("dtype {}, a fingerprint covers F32, F16 and BF16", dtype.name());
-            return Err(Error::new(ErrorKind::Unsupported, format!("tensor `{name}`"), clause));
+        let dtype = match (dtype, dtype.editable()) {
+            (_, Some(dtype)) => RecordedDtype::Float(dtype),
+            (StoredDtype::I8, _) => RecordedDtype::I8,
+            (StoredDtype::U8, _) => RecordedDtype::U8,
+            (StoredDtype::I32, _) => RecordedDtype::I32,
+            _ => {
+                let clause = format!("dtype {}, a fingerprint covers F32, F16, BF16, I8, U8 and I32", dtype.name());
+                return Err(Error::new(ErrorKind::Unsupported, format!("tensor `{name}`"), clause));
+            }
         };
         records.push(TensorRecord { name, dtype, shape, sha256: digest.0 });
     }
@@ -124,6 +130,6 @@ mod tests {
         assert_ne!(of(&[a, ("b", b.1, &[1, 3])]).unwrap(), fingerprint);
         assert_ne!(of(&[a]).unwrap(), fingerprint);
         let error = of(&[a, ("ids", StoredDtype::I64, &[0; 8])]).unwrap_err();
-        assert_eq!(error.to_string(), "tensor `ids`: dtype I64, a fingerprint covers F32, F16 and BF16");
+        assert_eq!(error.to_string(), "tensor `ids`: dtype I64, a fingerprint covers F32, F16, BF16, I8, U8 and I32");
     }
 }

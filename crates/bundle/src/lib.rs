@@ -6,7 +6,9 @@
 //! runs a network, maps no file and knows no model family.
 //!
 //! ```
-//! use taskvec_bundle::{Base, BaseDraft, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile, write_tensors};
+//! use taskvec_bundle::{
+//!     Base, BaseDraft, Interface, NamedTensor, Pictures, Preprocessing, Resize, StoredDtype, TensorFile, write_tensors,
+//! };
 //!
 //! # fn main() -> Result<(), taskvec_bundle::Error> {
 //! let weight = NamedTensor { name: "w", dtype: StoredDtype::F32, shape: &[1], bytes: &[0, 0, 128, 63] };
@@ -17,8 +19,11 @@
 //! let draft = BaseDraft {
 //!     name: "one number".to_owned(),
 //!     network: serde_json::json!({"family": "constant"}),
-//!     preprocessing: Preprocessing::new(1, (28, 28), Resize::Bilinear, vec![0.5], vec![0.5])?,
-//!     feature_width: 1,
+//!     interface: Interface::Pictures(Pictures {
+//!         preprocessing: Preprocessing::new(1, (28, 28), Resize::Bilinear, vec![0.5], vec![0.5])?,
+//!         feature_width: 1,
+//!     }),
+//!     stands_for: None,
 //!     heads: vec![],
 //!     editable: vec!["w".to_owned()],
 //! };
@@ -46,11 +51,15 @@ mod error;
 mod head;
 mod image;
 mod limits;
+pub mod onnx;
 mod preprocessing;
 mod resize;
 mod tensors;
 
-pub use base_json::{BASE_FILE, Base, BaseDraft, GRAPH_FILE, HeadEntry, ListedTensor, MODEL_FILE};
+pub use base_json::{
+    Arrays, BASE_FILE, Base, BaseDraft, Counterpart, GRAPH_FILE, GridNames, HeadEntry, Interface, ListedTensor,
+    MODEL_FILE, Pictures, Port, Side, StandsFor,
+};
 pub use class_means::ClassMeans;
 pub use digest::{digest_tensor, fingerprint_of};
 pub use error::{Error, ErrorKind};

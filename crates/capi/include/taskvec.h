@@ -73,6 +73,15 @@
 // The upper 16 bits of an f32.
 #define TASKVEC_DTYPE_BF16 3
 
+// Signed bytes that stand for floats: weights of a quantized base.
+#define TASKVEC_DTYPE_I8 4
+
+// Unsigned bytes that stand for floats: weights of a quantized base.
+#define TASKVEC_DTYPE_U8 5
+
+// Signed numbers of 32 bits that stand for floats: biases of a quantized base.
+#define TASKVEC_DTYPE_I32 6
+
 // How a call ended: 0, or what to do about it. A number keeps its meaning for ever; later versions may return others.
 enum taskvec_status
 #ifdef __cplusplus

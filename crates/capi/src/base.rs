@@ -100,7 +100,7 @@ pub extern "C" fn taskvec_base_image_shape(
     shape: Option<&mut MaybeUninit<taskvec_image_shape>>,
 ) -> taskvec_status {
     guarded(|| {
-        let [channels, height, width] = given(base, "base")?.base.image_shape();
+        let [channels, height, width] = given(base, "base")?.base.pictures()?.shape();
         output(shape, "shape")?.write(taskvec_image_shape { channels, height, width });
         Ok(())
     })
@@ -114,7 +114,7 @@ pub extern "C" fn taskvec_base_feature_width(
 ) -> taskvec_status {
     guarded(|| {
         let base = given(base, "base")?;
-        output(width, "width")?.write(base.base.feature_width());
+        output(width, "width")?.write(base.base.pictures()?.feature_width());
         Ok(())
     })
 }
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn taskvec_base_pixels(
     capacity: usize,
 ) -> taskvec_status {
     guarded(|| {
-        let preprocessing = given(base, "base")?.base.preprocessing();
+        let preprocessing = &given(base, "base")?.base.pictures()?.preprocessing;
         // SAFETY: the contract of the header.
         let bytes = unsafe { elements(bytes, byte_count, "bytes") }?;
         // SAFETY: the contract of the header.

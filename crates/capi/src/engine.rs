@@ -108,7 +108,7 @@ impl Engine for Callbacks {
             }
         }
         let (callbacks, inference) = (self.clone(), User(inference));
-        Ok(Box::new(Ready { callbacks, inference, weights, feature_width: base.feature_width() }))
+        Ok(Box::new(Ready { callbacks, inference, weights, feature_width: base.pictures()?.feature_width() }))
     }
 }
 

@@ -332,7 +332,7 @@ mod tests {
         let session =
             taskvec_session::of(Session::with_engine(&base, Arc::new(Panics)).unwrap().trusting(Trust::unsigned_too()));
         let before = digest_of(&session);
-        let pixels = vec![0.0f32; base.preprocessing().pixels_len()];
+        let pixels = vec![0.0f32; base.pictures().unwrap().pixels_len()];
         let mut count = MaybeUninit::new(7);
         // SAFETY: the pixels are as many as is said, and there is no room to write to.
         let status = unsafe {

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void, CString};
 use std::mem::MaybeUninit;
 
-use taskvec_runtime::{BaseModel, WeightsReader};
+use taskvec_runtime::{BaseModel, BaseTensor, StoredDtype, WeightsReader};
 
 use crate::guard::guarded;
 use crate::handle::{c_text, given, output, text};
@@ -16,6 +16,12 @@ pub const TASKVEC_DTYPE_F32: u32 = 1;
 pub const TASKVEC_DTYPE_F16: u32 = 2;
 /// The upper 16 bits of an f32.
 pub const TASKVEC_DTYPE_BF16: u32 = 3;
+/// Signed bytes that stand for floats: weights of a quantized base.
+pub const TASKVEC_DTYPE_I8: u32 = 4;
+/// Unsigned bytes that stand for floats: weights of a quantized base.
+pub const TASKVEC_DTYPE_U8: u32 = 5;
+/// Signed numbers of 32 bits that stand for floats: biases of a quantized base.
+pub const TASKVEC_DTYPE_I32: u32 = 6;
 
 /// The weights of the composition that was in force when they were opened. They stay as they are while they are open,
 /// whatever is attached or detached meanwhile; a change does not wait for them. They own the pages that their
@@ -141,6 +147,17 @@ pub unsafe extern "C" fn taskvec_weights_tensor(
     })
 }
 
+fn dtype_of(tensor: &BaseTensor) -> u32 {
+    match &tensor.quantization {
+        None => u32::from(tensor.dtype.code()),
+        Some(quantization) => match quantization.stored {
+            StoredDtype::U8 => TASKVEC_DTYPE_U8,
+            StoredDtype::I32 => TASKVEC_DTYPE_I32,
+            _ => TASKVEC_DTYPE_I8,
+        },
+    }
+}
+
 impl taskvec_weights {
     pub(crate) fn of(base: &BaseModel, reader: WeightsReader) -> Self {
         let names = base.tensors().iter().map(|tensor| c_text(tensor.name.as_str())).collect();
@@ -156,7 +173,7 @@ impl taskvec_weights {
             size_bytes: bytes.len(),
             shape: tensor.shape.as_ptr(),
             rank: tensor.shape.len(),
-            dtype: u32::from(tensor.dtype.code()),
+            dtype: dtype_of(tensor),
             is_editable: tensor.editable,
         })
     }

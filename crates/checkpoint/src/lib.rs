@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use taskvec_bundle::{HEADS_PREFIX, MODEL_FILE};
 use taskvec_dataset::{Error, Result};
-use taskvec_pack::fingerprint::{TensorRecord, fingerprint};
+use taskvec_pack::fingerprint::{RecordedDtype, TensorRecord, fingerprint};
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::source::Source;
@@ -144,6 +144,11 @@ impl Checkpoint {
         self.files.iter().map(Source::path)
     }
 
+    /// The file that the numbers of a tensor lie in.
+    pub fn file_of(&self, tensor: &StoredTensor) -> &Path {
+        self.files[tensor.place().file].path()
+    }
+
     /// How it was saved.
     pub fn form(&self) -> Form {
         self.form
@@ -214,7 +219,7 @@ impl Checkpoint {
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         let (mut records, mut part) = (Vec::new(), Vec::new());
         for tensor in self.body() {
-            let dtype = self.editable_dtype(tensor)?;
+            let dtype = RecordedDtype::Float(self.editable_dtype(tensor)?);
             let (mut digest, mut reader) = (Sha256::new(), self.reader(tensor)?);
             while reader.read(PART_ELEMENTS, &mut part)? {
                 digest.update(&part);

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use taskvec_bundle::StoredDtype;
+use taskvec_bundle::onnx::dtype_of;
 use taskvec_dataset::{Error, Result};
 
 use crate::limits::Limits;
@@ -154,7 +155,8 @@ fn entry(mut fields: Fields, window: &mut Window<'_>) -> Result<(String, String)
 impl Initializer {
     /// As a tensor with a place; none for integers and texts that have none.
     fn place(self, table: &mut Table, files: &mut HashMap<String, usize>) -> Result<Option<StoredTensor>> {
-        let Some(dtype) = dtype(self.data_type) else { return Ok(None) };
+        let known = i32::try_from(self.data_type).ok().and_then(dtype_of);
+        let Some(dtype) = known else { return Ok(None) };
         let shape = self.shape.clone();
         let Some((file, offset, count)) = self.bytes(table, files)? else {
             // No numbers at all are the numbers of an empty tensor.
@@ -218,26 +220,6 @@ impl Initializer {
 
 fn is_weight(dtype: StoredDtype) -> bool {
     dtype.editable().is_some() || dtype == StoredDtype::F64
-}
-
-/// `TensorProto.DataType`; none for what is no number, or none that can be named here.
-fn dtype(data_type: u64) -> Option<StoredDtype> {
-    Some(match data_type {
-        1 => StoredDtype::F32,
-        2 => StoredDtype::U8,
-        3 => StoredDtype::I8,
-        4 => StoredDtype::U16,
-        5 => StoredDtype::I16,
-        6 => StoredDtype::I32,
-        7 => StoredDtype::I64,
-        9 => StoredDtype::Bool,
-        10 => StoredDtype::F16,
-        11 => StoredDtype::F64,
-        12 => StoredDtype::U32,
-        13 => StoredDtype::U64,
-        16 => StoredDtype::Bf16,
-        _ => return None,
-    })
 }
 
 /// The fields of a message that lies between two bytes of the file.

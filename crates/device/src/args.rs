@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Gc,
     /// Look at everything on this device and say what is not as it should be
     Doctor(Doctor),
-    /// Answer for images with the skills in force
+    /// Answer for images or arrays with the skills in force
     Run(Run),
     /// Serve answers and changes on a Unix socket or on the loopback, until SIGINT or SIGTERM
     #[cfg(feature = "serve")]
@@ -148,7 +148,7 @@ pub(crate) struct Detach {
     pub(crate) skill: String,
 }
 
-/// Answer for images.
+/// Answer for images, or for arrays.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -160,8 +160,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) head: Option<String>,
     /// Data set whose test images are answered and counted
-    #[arg(long, value_name = "FOLDER", conflicts_with = "images", required_unless_present = "images")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "images", required_unless_present_any = ["images", "inputs"])]
     pub(crate) data: Option<PathBuf>,
+    /// Arrays to answer for, where the base takes no pictures: a safetensors file with a tensor for each input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "data", "head"], requires = "outputs")]
+    pub(crate) inputs: Option<PathBuf>,
+    /// Where the answers to arrays are written: a safetensors file with a tensor for each output
+    #[arg(long, value_name = "FILE", requires = "inputs")]
+    pub(crate) outputs: Option<PathBuf>,
     /// Images to answer for (PNG or JPEG)
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<PathBuf>,

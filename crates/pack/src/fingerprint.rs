@@ -34,13 +34,38 @@ impl FromStr for Fingerprint {
     }
 }
 
+/// Type of elements, as far as a fingerprint knows it: packs edit floats, and a quantized base model has whole numbers too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordedDtype {
+    /// What packs edit.
+    Float(Dtype),
+    /// Signed bytes.
+    I8,
+    /// Unsigned bytes.
+    U8,
+    /// Signed numbers of 32 bits.
+    I32,
+}
+
+impl RecordedDtype {
+    /// Its number in registry 11.2 of `FORMAT.md`.
+    const fn code(self) -> u8 {
+        match self {
+            Self::Float(dtype) => dtype.code(),
+            Self::I8 => 4,
+            Self::U8 => 5,
+            Self::I32 => 6,
+        }
+    }
+}
+
 /// What a fingerprint depends on, for one tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRecord<'a> {
     /// Name in the base's safetensors file.
     pub name: &'a str,
     /// Type of its elements.
-    pub dtype: Dtype,
+    pub dtype: RecordedDtype,
     /// Its dimensions.
     pub shape: &'a [u64],
     /// SHA-256 of its elements as they lie in the file, little-endian, row-major.
@@ -67,10 +92,11 @@ pub fn fingerprint<'a>(sorted: impl Iterator<Item = TensorRecord<'a>>) -> Finger
 
 #[cfg(test)]
 mod tests {
-    use super::{TensorRecord, fingerprint};
+    use super::{RecordedDtype, TensorRecord, fingerprint};
     use crate::dtype::Dtype;
 
-    const A: TensorRecord<'_> = TensorRecord { name: "a", dtype: Dtype::F32, shape: &[2, 3], sha256: [1; 32] };
+    const A: TensorRecord<'_> =
+        TensorRecord { name: "a", dtype: RecordedDtype::Float(Dtype::F32), shape: &[2, 3], sha256: [1; 32] };
     const HEAD: TensorRecord<'_> = TensorRecord { name: "heads.x.bias", ..A };
 
     #[test]
@@ -82,7 +108,10 @@ mod tests {
     fn depends_on_everything_else() {
         let changed = [
             TensorRecord { name: "b", ..A },
-            TensorRecord { dtype: Dtype::F16, ..A },
+            TensorRecord { dtype: RecordedDtype::Float(Dtype::F16), ..A },
+            TensorRecord { dtype: RecordedDtype::I8, ..A },
+            TensorRecord { dtype: RecordedDtype::U8, ..A },
+            TensorRecord { dtype: RecordedDtype::I32, ..A },
             TensorRecord { shape: &[3, 2], ..A },
             TensorRecord { shape: &[6], ..A },
             TensorRecord { sha256: [2; 32], ..A },

@@ -5,10 +5,10 @@
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyTuple};
-use taskvec_runtime::{BaseTensor, Dtype, Image};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyTuple};
+use taskvec_runtime::{Array, BaseTensor, Image, StoredDtype};
 
-use crate::error::usage;
+use crate::error::{raised, usage};
 
 /// Pixels as the network takes them, copied.
 pub(crate) struct Pixels {
@@ -95,13 +95,61 @@ pub(crate) fn array<'py>(
 
 /// A copy of the bytes of `tensor` as a numpy array.
 pub(crate) fn tensor_array<'py>(py: Python<'py>, tensor: &BaseTensor, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let dtype = match tensor.dtype {
-        Dtype::F32 => "<f4",
-        Dtype::F16 => "<f2",
-        _ => "<u2",
-    };
     // The shape is that of bytes in memory, so that it fits.
-    array(py, bytes, dtype, tensor.shape.iter().map(|&side| side as usize))
+    array(py, bytes, numpy_name(tensor.stored())?, tensor.shape.iter().map(|&side| side as usize))
+}
+
+/// A copy of an answer as a numpy array.
+pub(crate) fn answer_array<'py>(py: Python<'py>, answer: &Array) -> PyResult<Bound<'py, PyAny>> {
+    let shape: Vec<usize> = answer.shape().iter().map(|&side| side as usize).collect();
+    array(py, answer.bytes(), numpy_name(answer.dtype())?, shape)
+}
+
+/// What numpy calls each dtype. It has no bfloat16, whose bits go out as whole numbers.
+const NUMPY_NAMES: [(&str, StoredDtype); 13] = [
+    ("<f4", StoredDtype::F32),
+    ("<f2", StoredDtype::F16),
+    ("<f8", StoredDtype::F64),
+    ("<i8", StoredDtype::I64),
+    ("<i4", StoredDtype::I32),
+    ("<i2", StoredDtype::I16),
+    ("|i1", StoredDtype::I8),
+    ("|u1", StoredDtype::U8),
+    ("<u2", StoredDtype::U16),
+    ("<u4", StoredDtype::U32),
+    ("<u8", StoredDtype::U64),
+    ("|b1", StoredDtype::Bool),
+    ("<u2", StoredDtype::Bf16),
+];
+
+fn numpy_name(dtype: StoredDtype) -> PyResult<&'static str> {
+    let found = NUMPY_NAMES.iter().find(|(_, known)| *known == dtype);
+    let unknown = || usage(format!("numpy has no {}", dtype.name()), "read it with another engine");
+    found.map(|(name, _)| *name).ok_or_else(unknown)
+}
+
+/// The arrays of a dict by name, copied.
+///
+/// # Errors
+/// `TypeError` when a key is no text or a value is no array, `Usage` for a type that no network takes.
+pub(crate) fn named_arrays(inputs: &Bound<'_, PyDict>) -> PyResult<Vec<Array>> {
+    let mut arrays = Vec::new();
+    for (name, value) in inputs {
+        let name: String = name.extract()?;
+        // Anything with a buffer is an array for numpy, and is then whole and row-major.
+        let whole = value.py().import("numpy")?.call_method1("ascontiguousarray", (&value,))?;
+        let found: String = whole.getattr("dtype")?.getattr("str")?.extract()?;
+        let shape: Vec<u64> = value.getattr("shape")?.extract()?;
+        let Some((_, dtype)) = NUMPY_NAMES.iter().find(|(known, _)| *known == found) else {
+            return Err(usage(
+                format!("input `{name}`: elements are {found}"),
+                "give numbers in this machine's order, such as numpy.int64",
+            ));
+        };
+        let bytes = whole.call_method0("tobytes")?;
+        arrays.push(Array::new(name, *dtype, &shape, bytes.cast::<PyBytes>()?.as_bytes()).map_err(raised)?);
+    }
+    Ok(arrays)
 }
 
 /// A numpy array of f32.

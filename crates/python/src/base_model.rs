@@ -55,14 +55,14 @@ impl Base {
 
     /// Channels, height and width of one input.
     #[getter]
-    fn image_shape(&self) -> (usize, usize, usize) {
-        self.model.image_shape().into()
+    fn image_shape(&self) -> PyResult<(usize, usize, usize)> {
+        Ok(self.model.pictures().map_err(raised)?.shape().into())
     }
 
     /// How many features the network computes for one input.
     #[getter]
-    fn feature_width(&self) -> usize {
-        self.model.feature_width()
+    fn feature_width(&self) -> PyResult<usize> {
+        Ok(self.model.pictures().map_err(raised)?.feature_width())
     }
 
     /// The base's own heads: for each name the names of its classes.
@@ -77,13 +77,13 @@ impl Base {
         Ok(heads)
     }
 
-    /// The tensors of floats: for each name a dict of `dtype`, `shape` and `editable` (whether packs may change it).
+    /// The tensors of floats, and of bytes that stand for floats: for each name a dict of `dtype`, `shape` and `editable` (whether packs may change it).
     #[getter]
     fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let tensors = PyDict::new(py);
         for tensor in self.model.tensors() {
             let facts = PyDict::new(py);
-            facts.set_item("dtype", tensor.dtype.to_string())?;
+            facts.set_item("dtype", tensor.stored().name().to_ascii_lowercase())?;
             facts.set_item("shape", &tensor.shape)?;
             facts.set_item("editable", tensor.editable)?;
             tensors.set_item(&tensor.name, facts)?;
@@ -122,7 +122,7 @@ impl Base {
         #[pyo3(from_py_with = crate::arrays::pictures)] pictures: Vec<Image>,
         skill: Option<&Skill>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let own = self.model.preprocessing();
+        let own = &self.model.pictures().map_err(raised)?.preprocessing;
         let preprocessing = skill.and_then(|skill| skill.skill.preprocessing()).unwrap_or(own);
         let values = py.detach(|| pixels(preprocessing, &pictures))?;
         let [channels, height, width] =

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use taskvec_runtime::{CompositionLimits, EngineChoice, EngineKind, HeadChoice, OrtSettings, Trust};
 
-use crate::arrays::{Pixels, array_of_f32, tensor_array};
+use crate::arrays::{Pixels, answer_array, array_of_f32, named_arrays, tensor_array};
 use crate::base_model::{Base, tensor};
 use crate::change::{Change, Composition};
 use crate::error::{raised, usage};
@@ -225,7 +226,28 @@ impl Session {
     fn features<'py>(&self, py: Python<'py>, pixels: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let pixels = self.pixels(pixels)?;
         let features = py.detach(|| self.session.features(&pixels.values, pixels.batch)).map_err(raised)?;
-        array_of_f32(py, &features, [pixels.batch, self.session.base().feature_width()])
+        array_of_f32(py, &features, [pixels.batch, self.session.base().pictures().map_err(raised)?.feature_width()])
+    }
+
+    /// The network's answers to arrays, for a base that takes no pictures.
+    ///
+    /// Args:
+    ///     inputs: an array for each input of the base, by name: of its type, with its sides.
+    ///
+    /// Returns:
+    ///     An array for each output, by name; uint16 with the bits of bfloat16 numbers.
+    ///
+    /// Raises:
+    ///     Usage: the base takes pictures, or an input is missing, unknown or of another type or shape.
+    ///     TypeError: not a dict of arrays.
+    fn run<'py>(&self, py: Python<'py>, inputs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+        let inputs = named_arrays(inputs)?;
+        let answers = py.detach(|| self.session.run(&inputs)).map_err(raised)?;
+        let outputs = PyDict::new(py);
+        for answer in &answers {
+            outputs.set_item(answer.name(), answer_array(py, answer)?)?;
+        }
+        Ok(outputs)
     }
 
     /// A copy of one tensor as it is in force, as `Base.weights` gives it for the base.
@@ -255,7 +277,7 @@ impl Session {
     }
 
     fn pixels(&self, array: &Bound<'_, PyAny>) -> PyResult<Pixels> {
-        Pixels::of(array, self.session.base().image_shape())
+        Pixels::of(array, self.session.base().pictures().map_err(raised)?.shape())
     }
 }
 

@@ -11,18 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use taskvec_bundle::{Base, Head, Limits, MODEL_FILE, Preprocessing, TensorFile};
+use taskvec_bundle::{Base, Head, Interface, Limits, MODEL_FILE, Pictures, StoredDtype, TensorFile};
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, ErrorKind, of_bundle};
 use crate::map::{PrivateMap, ReadOnlyMap};
+use crate::quantization::Quantization;
 use crate::verified::Verified;
 
 /// A base bundle, mapped and verified. Cheap to clone: clones share the mapping.
 ///
 /// Having a `BaseModel` tells you: when it was opened or noted, every tensor was the one that `base.json` lists, so that the
-/// fingerprint is that of the mapped bytes; editable tensors are f32, f16 or bf16 and lie at a multiple of their
-/// element's size. It tells you nothing about `graph.onnx`, which only ONNX Runtime reads.
+/// fingerprint is that of the mapped bytes; editable tensors are f32, f16 or bf16, or whole numbers that stand for these, and lie at a
+/// multiple of their element's size. It tells you nothing about `graph.onnx`, which only ONNX Runtime reads.
 #[derive(Clone)]
 pub struct BaseModel {
     inside: Arc<Inside>,
@@ -36,18 +37,26 @@ struct Inside {
     verified: Option<Verified>,
     tensors: Vec<BaseTensor>,
     in_file_order: Vec<usize>,
+    /// For each tensor that has another name in the base that this one stands for: that name and the tensor's number. In byte
+    /// order of names.
+    counterparts: Vec<(String, usize)>,
     heads: BTreeMap<String, Arc<Head>>,
 }
 
-/// A tensor of floats and where it lies. (Tensors of other types are verified, and used by nobody here.)
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A tensor of floats, or of whole numbers that stand for floats, and where it lies. (Tensors of other types are verified, and
+/// used by nobody here.)
+#[derive(Clone, Debug, PartialEq)]
 pub struct BaseTensor {
     /// Its name in the safetensors file.
     pub name: String,
-    /// Type of its elements.
+    /// Type of its elements as packs know them; where it is quantized, of what they stand for.
     pub dtype: Dtype,
     /// Its dimensions, row-major; empty for a single number.
     pub shape: Vec<u64>,
+    /// Whether it is a matrix whose rows are columns in the base that this one stands for.
+    pub turned: bool,
+    /// What its elements stand for, if they are whole numbers.
+    pub quantization: Option<Quantization>,
     /// Its bytes, counted from the start of the file.
     pub place: Range<usize>,
     /// Whether packs may edit it.
@@ -96,7 +105,7 @@ impl BaseModel {
         } else {
             described.verify(&header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
         }
-        let tensors = tensors_of(&described, &header).map_err(attempt)?;
+        let tensors = tensors_of(&described, &header, map.bytes()).map_err(attempt)?;
         let mut in_file_order: Vec<usize> = (0..tensors.len()).collect();
         in_file_order.sort_by_key(|&tensor| tensors[tensor].place.start);
         let mut heads = BTreeMap::new();
@@ -104,7 +113,8 @@ impl BaseModel {
             let head = described.head(&entry.name, &header, map.bytes()).map_err(of_bundle).map_err(attempt)?;
             heads.insert(entry.name.clone(), Arc::new(head));
         }
-        let inside = Inside { folder, file, map, described, verified, tensors, in_file_order, heads };
+        let counterparts = counterparts_of(&described, &tensors);
+        let inside = Inside { folder, file, map, described, verified, tensors, in_file_order, counterparts, heads };
         Ok(Self { inside: Arc::new(inside) })
     }
 
@@ -139,21 +149,24 @@ impl BaseModel {
         self.inside.described.network()
     }
 
-    /// What is done to a picture before the network sees it.
-    pub fn preprocessing(&self) -> &Preprocessing {
-        self.inside.described.preprocessing()
+    /// What goes in and what comes out.
+    pub fn interface(&self) -> &Interface {
+        self.inside.described.interface()
     }
 
-    /// How many features the network computes for one input.
-    pub fn feature_width(&self) -> usize {
-        self.inside.described.feature_width()
-    }
-
-    /// Channels, height and width of one input.
-    pub fn image_shape(&self) -> [usize; 3] {
-        let preprocessing = self.preprocessing();
-        // Each is at most 4096.
-        [preprocessing.channels(), preprocessing.height(), preprocessing.width()].map(|side| side as usize)
+    /// What is done to a picture, and how many features come out.
+    ///
+    /// # Errors
+    /// `Usage` when the base takes arrays: [`crate::Session::run`] is for these.
+    pub fn pictures(&self) -> Result<&Pictures, Error> {
+        self.inside.described.pictures().ok_or_else(|| {
+            let inputs = match self.interface() {
+                Interface::Arrays(arrays) => arrays.inputs.iter().map(|port| format!("`{}`", port.name)).collect(),
+                Interface::Pictures(_) => Vec::new(),
+            };
+            let clause = format!("base `{}` takes arrays ({}), no pictures", self.name(), inputs.join(", "));
+            Error::new(ErrorKind::Usage, clause).with_help("give it these arrays by name")
+        })
     }
 
     /// The base's own head of this name.
@@ -179,6 +192,18 @@ impl BaseModel {
     /// Its place in [`BaseModel::tensors`].
     pub(crate) fn tensor_number(&self, name: &str) -> Option<usize> {
         self.tensors().binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()
+    }
+
+    /// The number of the tensor that is called `name` in the base that this one stands for.
+    pub(crate) fn counterpart_number(&self, name: &str) -> Option<usize> {
+        let counterparts = &self.inside.counterparts;
+        let found = counterparts.binary_search_by(|(of, _)| of.as_str().cmp(name)).ok()?;
+        Some(counterparts[found].1)
+    }
+
+    /// Whether a tensor holds whole numbers that stand for floats.
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.tensors().iter().any(|tensor| tensor.quantization.is_some())
     }
 
     /// Numbers of the tensors by where they lie.
@@ -213,10 +238,44 @@ fn map_file(path: &Path) -> Result<(File, ReadOnlyMap), Error> {
     Ok((file, map))
 }
 
-fn tensors_of(described: &Base, header: &TensorFile) -> Result<Vec<BaseTensor>, Error> {
+impl BaseTensor {
+    /// How its elements are stored.
+    pub fn stored(&self) -> StoredDtype {
+        match (&self.quantization, self.dtype) {
+            (Some(quantization), _) => quantization.stored,
+            (None, Dtype::F16) => StoredDtype::F16,
+            (None, Dtype::BF16) => StoredDtype::Bf16,
+            (None, _) => StoredDtype::F32,
+        }
+    }
+
+    /// Bytes of one element, as a power of two.
+    pub(crate) fn element_shift(&self) -> u32 {
+        (self.stored().size_bits() / 8).ilog2()
+    }
+}
+
+/// Names in the base that this one stands for, in their byte order.
+fn counterparts_of(described: &Base, tensors: &[BaseTensor]) -> Vec<(String, usize)> {
+    let named = tensors.iter().enumerate().filter_map(|(number, tensor)| {
+        let counterpart = described.counterpart(&tensor.name)?;
+        Some((counterpart.of.clone(), number))
+    });
+    let mut counterparts: Vec<_> = named.collect();
+    counterparts.sort();
+    counterparts
+}
+
+fn tensors_of(described: &Base, header: &TensorFile, bytes: &[u8]) -> Result<Vec<BaseTensor>, Error> {
     let mut tensors = Vec::with_capacity(header.tensors().len());
     for tensor in header.tensors() {
-        let Some(dtype) = tensor.dtype().editable() else { continue };
+        let counterpart = described.counterpart(tensor.name());
+        let quantization = match counterpart {
+            Some(counterpart) => Quantization::of(described, counterpart, header, bytes)?,
+            None => None,
+        };
+        let stands_for = counterpart.filter(|_| quantization.is_some()).map(|counterpart| counterpart.dtype);
+        let Some(dtype) = stands_for.unwrap_or(tensor.dtype()).editable() else { continue };
         let editable = described.is_editable(tensor.name());
         if editable && !tensor.is_aligned() {
             let (name, offset, size) = (tensor.name(), tensor.range().start, dtype.size_bytes());
@@ -225,7 +284,8 @@ fn tensors_of(described: &Base, header: &TensorFile) -> Result<Vec<BaseTensor>, 
                 .with_help("write the safetensors file again with its tensors aligned, as all current writers do"));
         }
         let (name, shape, place) = (tensor.name().to_owned(), tensor.shape().to_vec(), tensor.range());
-        tensors.push(BaseTensor { name, dtype, shape, place, editable });
+        let turned = counterpart.is_some_and(|counterpart| counterpart.turned);
+        tensors.push(BaseTensor { name, dtype, shape, turned, quantization, place, editable });
     }
     Ok(tensors)
 }

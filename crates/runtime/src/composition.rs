@@ -12,7 +12,7 @@ use taskvec_pack::{Digest, Fingerprint};
 
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
-use crate::skill::Skill;
+use crate::skill::{Place, Skill};
 use crate::trust::Vouched;
 
 /// What is digested into a composition's digest starts with this.
@@ -83,8 +83,8 @@ pub(crate) struct Placed {
     pub(crate) alpha: f32,
     /// Entries of all its tensors.
     entries: u64,
-    /// For each tensor of the pack, in the pack's order, its number in the base.
-    pub(crate) places: Arc<[usize]>,
+    /// For each tensor of the pack, in the pack's order, where it is in the base.
+    pub(crate) places: Arc<[Place]>,
     /// Whether applying the skill, in its turn, changed at least one bit of the weights; known once it is composed.
     pub(crate) felt: bool,
 }

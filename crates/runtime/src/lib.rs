@@ -42,6 +42,7 @@ compile_error!(
 );
 
 mod answer;
+mod array;
 mod base_model;
 mod check;
 mod composed;
@@ -49,10 +50,12 @@ mod composition;
 mod engine;
 mod error;
 mod inspection;
+mod interface;
 #[expect(unsafe_code, reason = "memory maps: the one file with unsafe for them")]
 mod map;
 mod pages;
 mod probe;
+mod quantization;
 mod session;
 mod skill;
 mod store;
@@ -63,22 +66,26 @@ mod verified;
 mod weights;
 mod yardstick;
 
-pub use taskvec_bundle::{Head, Image, Limits as BundleLimits, Preprocessing};
+pub use taskvec_bundle::{
+    Arrays, Head, Image, Interface, Limits as BundleLimits, Pictures, Port, Preprocessing, Side, StoredDtype,
+};
 pub use taskvec_pack::{Digest, Dtype, Fingerprint, KeyId, Limits as PackLimits, PublicKey};
 
 pub use answer::{HeadChoice, Logits};
+pub use array::Array;
 pub use base_model::{BaseModel, BaseTensor};
 pub use check::{Check, Status};
 pub use composed::Composed;
 pub use composition::{Composition, CompositionLimits, SkillInForce};
 pub use engine::{
-    Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderCheck,
-    ProviderName, Tier, TierCheck, check_providers,
+    Agreement, Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider,
+    ProviderCheck, ProviderName, Tier, TierCheck, check_providers, compare_with_model,
 };
 pub use error::{Error, ErrorKind};
 pub use inspection::{InspectedSignature, InspectedTensor, InspectedTotal, Inspection};
 pub use map::WeightsReader;
 pub use probe::{NoProbes, Proof};
+pub use quantization::Quantization;
 pub use session::{Change, Session};
 pub use skill::Skill;
 pub use store::{

@@ -8,8 +8,10 @@
 //! whoever composes it to measure, beforehand.
 
 use serde::Serialize;
+use taskvec_bundle::Interface;
 use taskvec_pack::{ProbeInput, Probes};
 
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::composition::{Placed, Skills};
 use crate::engine::{Engine, Inference};
@@ -44,8 +46,8 @@ pub enum Proof {
         /// What the pack allows on this engine.
         tolerance: f32,
     },
-    /// The features are finite, of the first probe of each skill that has probes, or of a gray image if none has. (Without
-    /// an engine there are none.)
+    /// The answer is finite, to the first probe of each skill that has probes, or to a gray image if none has; where the
+    /// base takes arrays, to those that it is tried with. (Without an engine there is none.)
     Felt {
         /// Why the probes could not be used.
         because: NoProbes,
@@ -67,6 +69,8 @@ pub enum NoProbes {
     NoneInPack,
     /// The pack has no tolerance for this engine, and none for engines that it does not know.
     NoneForEngine,
+    /// The base is quantized, and probes hold on the floats that it stands for.
+    QuantizedBase,
     /// The session has no engine: nothing was answered.
     NoEngine,
 }
@@ -94,21 +98,73 @@ pub(crate) fn prove(
     let because = match (all.next(), all.next()) {
         (None, _) => return Ok(Proof::Base),
         (Some(_), Some(_)) => NoProbes::SeveralSkills,
-        (Some(only), None) => match usable_probes(only, engine) {
+        (Some(only), None) => match usable_probes(only, engine, base) {
             Ok((probes, tolerance)) => return hold(engine, inference, base, &only.skill, &probes, tolerance),
             Err(because) => because,
         },
     };
-    let inputs = inputs_of(skills, base);
+    let inputs = inputs_of(skills, base)?;
     let count = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
-    for pixels in inputs {
-        let features = features(inference, base, &pixels, 1)?;
-        if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
-            let clause = format!("a feature is {wrong} with these skills in force, expected a finite number");
+    for input in inputs {
+        let answer = input.answer(inference, base)?;
+        if let Some(wrong) = answer.iter().find(|number| !number.is_finite()) {
+            let clause = format!("the answer holds {wrong} with these skills in force, expected finite numbers");
             return Err(Error::new(ErrorKind::Mismatch, clause).with_help("use smaller alphas"));
         }
     }
     Ok(Proof::Felt { because, inputs: count })
+}
+
+/// An input to try a base with.
+pub(crate) enum Trial {
+    /// One picture.
+    Pixels(Vec<f32>),
+    /// An array for each input.
+    Arrays(Vec<Array>),
+}
+
+impl Trial {
+    /// One that looks like nothing in particular: no two neighbors alike.
+    ///
+    /// # Errors
+    /// `Unsupported` when an input of the base is of a dtype that cannot be made here.
+    #[cfg(feature = "ort")]
+    pub(crate) fn varied(base: &BaseModel) -> Result<Self, Error> {
+        match base.interface() {
+            Interface::Pictures(pictures) => {
+                let pixels = (0..pictures.pixels_len()).map(|index| ((index * 37) % 101) as f32 / 50.0 - 1.0);
+                Ok(Self::Pixels(pixels.collect()))
+            }
+            Interface::Arrays(_) => Ok(Self::Arrays(trial_arrays(base)?)),
+        }
+    }
+
+    /// The numbers of the answer, of all its arrays one after the other.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(crate) fn answer(&self, inference: &dyn Inference, base: &BaseModel) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::Pixels(pixels) => features(inference, base, pixels, 1),
+            Self::Arrays(arrays) => {
+                let outputs = inference.run(arrays)?;
+                Ok(outputs.iter().filter_map(Array::to_f32).flatten().collect())
+            }
+        }
+    }
+}
+
+/// What a base that takes arrays is tried with; nothing for one that takes pictures.
+///
+/// # Errors
+/// `Unsupported` when an input is of a dtype that cannot be made here.
+pub(crate) fn trial_arrays(base: &BaseModel) -> Result<Vec<Array>, Error> {
+    match base.interface() {
+        Interface::Pictures(_) => Ok(Vec::new()),
+        Interface::Arrays(arrays) => {
+            arrays.inputs.iter().map(|port| Array::trial(port, &arrays.trial_shape(port))).collect()
+        }
+    }
 }
 
 /// What `inference` gives for `pixels`, as many numbers as it should.
@@ -119,7 +175,7 @@ pub(crate) fn features(
     batch: usize,
 ) -> Result<Vec<f32>, Error> {
     let features = inference.features(pixels, batch)?;
-    let expected = base.feature_width().saturating_mul(batch);
+    let expected = base.pictures()?.feature_width().saturating_mul(batch);
     if features.len() != expected {
         let clause = format!("the engine gave {} features for {batch} inputs, expected {expected}", features.len());
         return Err(Error::new(ErrorKind::Mismatch, clause).with_help("the bundle's parts do not fit: copy it again"));
@@ -131,8 +187,11 @@ fn is_felt(placed: &Placed) -> bool {
     placed.alpha == 0.0 || placed.places.is_empty() || placed.felt
 }
 
-fn usable_probes<'a>(only: &'a Placed, engine: &dyn Engine) -> Result<(Probes<'a>, f32), NoProbes> {
+fn usable_probes<'a>(only: &'a Placed, engine: &dyn Engine, base: &BaseModel) -> Result<(Probes<'a>, f32), NoProbes> {
     let probes = only.skill.pack().probes().ok_or(NoProbes::NoneInPack)?;
+    if base.is_quantized() {
+        return Err(NoProbes::QuantizedBase);
+    }
     if only.alpha != only.skill.recommended_alpha() {
         return Err(NoProbes::OtherAlpha);
     }
@@ -197,16 +256,19 @@ fn failed(
 }
 
 /// One input for each skill that has probes, or a gray image if none has.
-fn inputs_of(skills: &Skills, base: &BaseModel) -> Vec<Vec<f32>> {
+fn inputs_of(skills: &Skills, base: &BaseModel) -> Result<Vec<Trial>, Error> {
+    let Interface::Pictures(pictures) = base.interface() else {
+        return Ok(vec![Trial::Arrays(trial_arrays(base)?)]);
+    };
     let first = |placed: &Placed| {
         let probe = placed.skill.pack().probes()?.probe(0)?;
-        Some(pixels_of(&placed.skill, probe.input))
+        Some(Trial::Pixels(pixels_of(&placed.skill, probe.input)))
     };
     let mut inputs: Vec<_> = skills.iter().filter_map(first).collect();
     if inputs.is_empty() {
-        inputs.push(vec![0.0; base.preprocessing().pixels_len()]);
+        inputs.push(Trial::Pixels(vec![0.0; pictures.pixels_len()]));
     }
-    inputs
+    Ok(inputs)
 }
 
 /// The input as the network is given it.

@@ -20,10 +20,12 @@ use serde::Serialize;
 use taskvec_pack::{Digest, EngineKind};
 
 use crate::answer::{self, HeadChoice, Logits};
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::composition::{Composition, CompositionLimits, Skills};
 use crate::engine::{self, Engine, EngineChoice, EngineReport, Inference};
 use crate::error::{Error, ErrorKind, of_bundle};
+use crate::interface;
 use crate::probe::{self, Proof};
 use crate::skill::Skill;
 use crate::switch::Switch;
@@ -68,6 +70,8 @@ pub struct Change {
     pub tensors: usize,
     /// Entries of packs that were applied for that.
     pub entries: u64,
+    /// Elements of quantized tensors for which the sum lies beyond the grid, so that they are its end.
+    pub saturated: u64,
     /// Pages of 4 KiB that the composition has written: the memory that it owns. (With [`Session::keeping_pages`], pages
     /// of earlier compositions come on top.)
     pub touched_pages: usize,
@@ -277,6 +281,29 @@ impl Session {
         probe::features(&*self.serving.lease().inference, &self.base, pixels, batch)
     }
 
+    /// The network's answers to arrays, for a base that takes no pictures.
+    ///
+    /// # Shapes
+    /// `inputs`: one array for each input of the base, with its dtype and as many sides; sides of one name have one size.
+    /// The result: one array for each output, in the base's order.
+    ///
+    /// # Errors
+    /// `Usage` when the base takes pictures, or an input is missing, unknown, there twice or of another form; what the engine
+    /// says otherwise.
+    pub fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        interface::check_inputs(&self.base, inputs)?;
+        self.serving.lease().inference.run(inputs)
+    }
+
+    /// What this base is tried with before a change comes into force: an array for each input, or nothing if it takes
+    /// pictures.
+    ///
+    /// # Errors
+    /// `Unsupported` when an input is of a dtype that cannot be made here.
+    pub fn trial_inputs(&self) -> Result<Vec<Array>, Error> {
+        probe::trial_arrays(&self.base)
+    }
+
     /// Lets `look` see the composed weights: the whole `model.safetensors` as it is in force, header and all. Nothing
     /// changes them while it looks. It must not change this session: the change would wait for it to end.
     pub fn look_at_weights<R>(&self, look: impl FnOnce(&Weights) -> R) -> R {
@@ -305,6 +332,7 @@ impl Session {
             proof,
             tensors: work.tensors,
             entries: work.entries,
+            saturated: work.saturated,
             touched_pages,
             touched_bytes,
             wait_ms,
@@ -354,8 +382,9 @@ impl Session {
     }
 
     fn check_pixels(&self, pixels: &[f32], batch: usize) -> Result<(), Error> {
-        let [channels, height, width] = self.base.image_shape();
-        let expected = self.base.preprocessing().pixels_len().checked_mul(batch);
+        let pictures = self.base.pictures()?;
+        let [channels, height, width] = pictures.shape();
+        let expected = pictures.pixels_len().checked_mul(batch);
         if batch == 0 || expected != Some(pixels.len()) {
             let clause = format!(
                 "{} numbers for {batch} inputs, expected {channels} x {height} x {width} for each of at least 1",

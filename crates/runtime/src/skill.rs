@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use taskvec_bundle::{Head, Preprocessing};
-use taskvec_pack::{Digest, Limits, Pack};
+use taskvec_pack::{Digest, Limits, Pack, ValueEncoding};
 
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind, of_bundle, of_pack};
@@ -33,6 +33,15 @@ struct Inside {
     head: Option<Arc<Head>>,
     preprocessing: Option<Preprocessing>,
     checked: Option<CheckedPack>,
+}
+
+/// Where a tensor of a pack is in a base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its number in the base.
+    pub(crate) number: usize,
+    /// Whether its rows are columns there.
+    pub(crate) turned: bool,
 }
 
 impl Skill {
@@ -138,14 +147,17 @@ impl Skill {
         self.inside.head.clone()
     }
 
-    /// For each tensor of the pack, in the pack's order, its number in `base`.
+    /// For each tensor of the pack, in the pack's order, where it is in `base`.
     ///
     /// # Errors
-    /// `Mismatch` when the pack was made for another base, or disagrees with this one about a tensor, the image or the
-    /// width of the features; `Usage` when it changes a tensor that the base does not allow to be edited.
-    pub(crate) fn places(&self, base: &BaseModel) -> Result<Vec<usize>, Error> {
+    /// `Mismatch` when the pack was made for another base than this one and the one that it stands for, or disagrees with it
+    /// about a tensor, the image or the width of the features; `Usage` when it changes a tensor that the base does not allow
+    /// to be edited; `Unsupported` when it holds distances for a tensor that is quantized here.
+    pub(crate) fn places(&self, base: &BaseModel) -> Result<Vec<Place>, Error> {
         let (found, expected) = (base.fingerprint(), self.pack().manifest().base);
-        if found != expected {
+        let stands_for = base.described().stands_for().map(|it| it.fingerprint);
+        let is_of_original = found != expected && stands_for == Some(expected);
+        if found != expected && !is_of_original {
             return Err(Error::new(
                 ErrorKind::Mismatch,
                 format!("it was made for base {expected}, and this is {found}"),
@@ -156,29 +168,46 @@ impl Skill {
         let mut places = Vec::with_capacity(self.pack().tensors().len());
         for entry in self.pack().tensors() {
             let name = entry.name();
-            let Some(place) = base.tensor_number(name) else {
-                return Err(Error::new(
-                    ErrorKind::Mismatch,
-                    format!("tensor `{name}`: the base has none of that name"),
-                ));
+            let number = if is_of_original { base.counterpart_number(name) } else { base.tensor_number(name) };
+            let Some(number) = number else {
+                let clause = format!(
+                    "tensor `{name}`: the base has {}",
+                    if is_of_original {
+                        "nothing that it is; its exporter may have folded it into another"
+                    } else {
+                        "none of that name"
+                    }
+                );
+                return Err(Error::new(ErrorKind::Mismatch, clause));
             };
-            let tensor = &base.tensors()[place];
-            if entry.dtype() != tensor.dtype || !entry.shape().eq(tensor.shape.iter().copied()) {
+            let tensor = &base.tensors()[number];
+            let turned = is_of_original && tensor.turned;
+            let mut expected = tensor.shape.clone();
+            if turned {
+                expected.reverse();
+            }
+            if entry.dtype() != tensor.dtype || !entry.shape().eq(expected.iter().copied()) {
                 let shape: Vec<u64> = entry.shape().collect();
                 let clause = format!(
-                    "tensor `{name}`: base has {} {:?}, pack expects {} {shape:?}",
+                    "tensor `{name}`: base has {} {expected:?}, pack expects {} {shape:?}",
                     tensor.dtype,
-                    tensor.shape,
                     entry.dtype()
                 );
                 return Err(Error::new(ErrorKind::Mismatch, clause));
+            }
+            if tensor.quantization.is_some() && entry.value_encoding() == ValueEncoding::Lossless {
+                let clause = format!(
+                    "tensor `{name}`: its entries are distances between the bits of floats, and this base has it quantized"
+                );
+                return Err(Error::new(ErrorKind::Unsupported, clause)
+                    .with_help("make the pack with `--values bf16`, `int8` or another encoding of deltas"));
             }
             if !tensor.editable {
                 let clause = format!("tensor `{name}`: the base does not list it as editable");
                 return Err(Error::new(ErrorKind::Usage, clause)
                     .with_help("export the base with this tensor editable, or train the skill without it"));
             }
-            places.push(place);
+            places.push(Place { number, turned });
         }
         Ok(places)
     }
@@ -191,18 +220,23 @@ impl Skill {
             }
             Err(Error::new(ErrorKind::Mismatch, format!("{what}: base has {base}, pack expects {pack}")))
         };
+        let brings_any = self.head().is_some() || self.preprocessing().is_some() || self.pack().probes().is_some();
+        if !brings_any {
+            return Ok(());
+        }
+        let pictures = base.pictures()?;
         if let Some(head) = self.head() {
-            disagree("width of the features", base.feature_width(), head.feature_width())?;
+            disagree("width of the features", pictures.feature_width(), head.feature_width())?;
         }
         if let Some(pack) = self.preprocessing() {
-            let base = base.preprocessing();
+            let base = &pictures.preprocessing;
             disagree("channels of an image", base.channels() as usize, pack.channels() as usize)?;
             disagree("height of an image", base.height() as usize, pack.height() as usize)?;
             disagree("width of an image", base.width() as usize, pack.width() as usize)?;
         }
         if let Some(probes) = self.pack().probes() {
-            disagree("numbers of a probe's input", base.preprocessing().pixels_len(), probes.input_len as usize)?;
-            let output = self.head().map_or(base.feature_width(), Head::class_count);
+            disagree("numbers of a probe's input", pictures.pixels_len(), probes.input_len as usize)?;
+            let output = self.head().map_or(pictures.feature_width(), Head::class_count);
             disagree("numbers of a probe's output", output, probes.output_len as usize)?;
         }
         Ok(())

@@ -96,6 +96,51 @@ fn has_the_bits_of(kind: Kind, running: Running, base: u32) -> bool {
     }
 }
 
+/// The grid of one element of a quantized tensor: element `q` stands for `(q - zero_point) * scale`.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Positive.
+    pub scale: f32,
+    /// The element that stands for 0.
+    pub zero_point: i64,
+    /// The smallest element.
+    pub lowest: i64,
+    /// The largest.
+    pub highest: i64,
+}
+
+/// A tensor of whole numbers with all `skills` in force, which have deltas only, and how many elements lie beyond their
+/// grid.
+///
+/// # Panics
+/// On a distance.
+pub fn compose_whole(grid: impl Fn(usize) -> Grid, base: &[i64], skills: &[Skill]) -> (Vec<i64>, u64) {
+    let mut sorted: Vec<&Skill> = skills.iter().collect();
+    sorted.sort_by_key(|skill| skill.digest);
+    let mut beyond = 0;
+    let element = |(index, &element): (usize, &i64)| {
+        let grid = grid(index);
+        let start = round((f64::from(element as f32) - grid.zero_point as f64) * f64::from(grid.scale));
+        let mut sum = start;
+        for skill in sorted.iter().filter(|skill| skill.alpha != 0.0) {
+            for &(_, change) in skill.changes.iter().filter(|&&(changed, _)| changed == index) {
+                let Change::Delta(delta) = change else { panic!("a distance on whole numbers") };
+                sum = round(f64::from(sum) + f64::from(round(f64::from(skill.alpha) * f64::from(delta))));
+            }
+        }
+        if sum.to_bits() == start.to_bits() {
+            return element;
+        }
+        let steps = f64::from(round(f64::from(sum) / f64::from(grid.scale)));
+        let nearest = if steps.is_nan() { 0.0 } else { steps.round_ties_even() } + grid.zero_point as f64;
+        let is_beyond = steps.is_nan() || nearest < grid.lowest as f64 || nearest > grid.highest as f64;
+        beyond += u64::from(is_beyond);
+        nearest.clamp(grid.lowest as f64, grid.highest as f64) as i64
+    };
+    let elements = base.iter().enumerate().map(element).collect();
+    (elements, beyond)
+}
+
 /// To the nearest f32, ties to even: what `as` is defined to do.
 fn round(exact: f64) -> f32 {
     exact as f32

@@ -2,7 +2,7 @@
 
 use taskvec_pack::layout::HEAD_PREFIX;
 
-use super::{Base, HeadEntry, fingerprint_of_listed};
+use super::{Base, HeadEntry, Pictures, fingerprint_of_listed, interface, stands_for};
 use crate::error::{Error, ErrorKind};
 use crate::tensors::StoredDtype;
 
@@ -16,9 +16,7 @@ pub(super) fn check(base: &Base, kind: ErrorKind) -> Result<(), Error> {
     if !base.network().get("family").is_some_and(serde_json::Value::is_string) {
         return refuse("`network` has no `family`, expected an object with the name of one".to_owned());
     }
-    if base.feature_width() == 0 {
-        return refuse("`feature_width` is 0, expected at least 1".to_owned());
-    }
+    interface::check(base.interface(), kind)?;
     if let Some(name) = first_out_of_order(base.tensors().iter().map(|tensor| tensor.name.as_str())) {
         return refuse(format!("tensor `{name}` stands after a name that is not smaller, expected byte order"));
     }
@@ -27,6 +25,7 @@ pub(super) fn check(base: &Base, kind: ErrorKind) -> Result<(), Error> {
         return refuse(format!("head `{name}` is there twice"));
     }
     base.heads().iter().try_for_each(|head| check_head(base, head, kind))?;
+    base.stands_for().map_or(Ok(()), |it| stands_for::check(base, it, kind))?;
     let fingerprint = fingerprint_of_listed(base.tensors())?;
     if fingerprint != base.fingerprint() {
         return refuse(format!("`fingerprint` is {}, its tensors have {fingerprint}", base.fingerprint()));
@@ -47,7 +46,7 @@ fn check_editable(base: &Base, kind: ErrorKind) -> Result<(), Error> {
         if name.starts_with(HEAD_PREFIX) {
             return refuse("belongs to a head; packs bring heads of their own");
         }
-        if tensor.dtype.editable().is_none() {
+        if tensor.dtype.editable().is_none() && !base.is_quantized(name) {
             return refuse(&format!("has dtype {}, packs edit F32, F16 and BF16", tensor.dtype.name()));
         }
     }
@@ -61,8 +60,11 @@ fn check_head(base: &Base, head: &HeadEntry, kind: ErrorKind) -> Result<(), Erro
     if head.labels.is_empty() {
         return Err(Error::new(kind, subject(), "has no labels"));
     }
+    let Some(feature_width) = base.pictures().map(Pictures::feature_width) else {
+        return Err(Error::new(kind, subject(), "is over features, and the base model gives arrays"));
+    };
     let classes = head.labels.len() as u64;
-    let expected = [(&head.weight, vec![classes, base.feature_width() as u64]), (&head.bias, vec![classes])];
+    let expected = [(&head.weight, vec![classes, feature_width as u64]), (&head.bias, vec![classes])];
     for (name, shape) in expected {
         let refuse = |clause: String| Err(Error::new(kind, subject(), clause));
         if !name.starts_with(HEAD_PREFIX) {
@@ -79,7 +81,7 @@ fn check_head(base: &Base, head: &HeadEntry, kind: ErrorKind) -> Result<(), Erro
     Ok(())
 }
 
-fn check_name(name: &str, what: &str, kind: ErrorKind) -> Result<(), Error> {
+pub(super) fn check_name(name: &str, what: &str, kind: ErrorKind) -> Result<(), Error> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         let clause =
             format!("{what} {name:?} is no name, expected 1 to {NAME_BYTES_MAX} bytes without control characters");

@@ -1,11 +1,17 @@
 //! `base.json`: what a base model is, in one file that people can read.
 //!
-//! It says which network the tensors belong to, how pictures are made ready, which heads there are, which tensors packs
+//! It says which network the tensors belong to, what goes in and what comes out, which heads there are, which tensors packs
 //! may edit, and the digest of every tensor. The network's own numbers stay as JSON here: this crate knows no model
 //! family, and a device without that family can still read everything else.
+//!
+//! Version 1 knows pictures only. Version 2 adds arrays, and what a base model stands for; a base model that needs neither is
+//! written as version 1, which older devices read.
 
 mod checks;
+mod interface;
+mod stands_for;
 mod verify;
+mod wire;
 
 use std::fs::File;
 use std::io::Read;
@@ -19,8 +25,10 @@ use crate::digest;
 use crate::error::{Error, ErrorKind};
 use crate::head::Head;
 use crate::limits::Limits;
-use crate::preprocessing::Preprocessing;
 use crate::tensors::{StoredDtype, TensorFile};
+
+pub use self::interface::{Arrays, Interface, Pictures, Port, Side};
+pub use self::stands_for::{Counterpart, GridNames, StandsFor};
 
 /// The file that describes a bundle.
 pub const BASE_FILE: &str = "base.json";
@@ -28,9 +36,6 @@ pub const BASE_FILE: &str = "base.json";
 pub const MODEL_FILE: &str = "model.safetensors";
 /// The file with the graph of a bundle, without weights.
 pub const GRAPH_FILE: &str = "graph.onnx";
-
-const FORMAT: &str = "taskvec base";
-const VERSION: u64 = 1;
 
 /// A base model as its `base.json` describes it.
 ///
@@ -51,11 +56,11 @@ pub struct BaseDraft {
     pub name: String,
     /// Family and hyper-parameters, as the network's own JSON; an object with at least a string `family`.
     pub network: Value,
-    /// What is done to a picture first.
-    pub preprocessing: Preprocessing,
-    /// How many features the network computes per example.
-    pub feature_width: u32,
-    /// Output layers that come with the base model.
+    /// What goes in and what comes out.
+    pub interface: Interface,
+    /// Another base model whose packs are attached to this one.
+    pub stands_for: Option<StandsFor>,
+    /// Output layers that come with the base model; only with [`Interface::Pictures`].
     pub heads: Vec<HeadEntry>,
     /// Names of the tensors that packs may edit, in byte order.
     pub editable: Vec<String>,
@@ -86,38 +91,6 @@ pub struct ListedTensor {
     pub shape: Vec<u64>,
     /// Digest of its bytes.
     pub sha256: Digest,
-}
-
-/// The file word for word, in the order in which it is written.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    format: String,
-    version: u64,
-    name: String,
-    network: Value,
-    preprocessing: Preprocessing,
-    feature_width: u32,
-    heads: Vec<HeadEntry>,
-    editable: Vec<String>,
-    tensors: Vec<WireTensor>,
-    fingerprint: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireTensor {
-    name: String,
-    dtype: String,
-    shape: Vec<u64>,
-    sha256: String,
-}
-
-/// What every version begins with, whatever else it holds.
-#[derive(Deserialize)]
-struct Preamble {
-    format: String,
-    version: u64,
 }
 
 impl Base {
@@ -159,36 +132,7 @@ impl Base {
     ///
     /// `Unsupported` for a newer version, `Damaged` for anything else that is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Base, Error> {
-        let unreadable = |cause: serde_json::Error| {
-            Error::damaged(BASE_FILE, "is no description of a base model").with_source(cause)
-        };
-        let preamble: Preamble = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if preamble.format != FORMAT {
-            let clause = format!("format is `{}`, expected `{FORMAT}`", preamble.format);
-            return Err(Error::damaged(BASE_FILE, clause));
-        }
-        if preamble.version != VERSION {
-            let clause = format!("version is {}, this program reads {VERSION}", preamble.version);
-            let error = Error::new(ErrorKind::Unsupported, BASE_FILE, clause);
-            return Err(error.with_help("update taskvec, or export the bundle again with this version of it"));
-        }
-        let wire: Wire = serde_json::from_slice(bytes).map_err(unreadable)?;
-        let fingerprint = wire.fingerprint.parse().map_err(|_| {
-            Error::damaged(
-                BASE_FILE,
-                format!("`fingerprint` is `{}`, expected 64 hexadecimal digits", wire.fingerprint),
-            )
-        })?;
-        let tensors = wire.tensors.into_iter().map(WireTensor::read).collect::<Result<_, Error>>()?;
-        let draft = BaseDraft {
-            name: wire.name,
-            network: wire.network,
-            preprocessing: wire.preprocessing,
-            feature_width: wire.feature_width,
-            heads: wire.heads,
-            editable: wire.editable,
-        };
-        let base = Base { draft, tensors, fingerprint };
+        let base = wire::read(bytes)?;
         checks::check(&base, ErrorKind::Damaged)?;
         Ok(base)
     }
@@ -224,15 +168,22 @@ impl Base {
         &self.draft.network
     }
 
-    /// What is done to a picture first.
-    pub fn preprocessing(&self) -> &Preprocessing {
-        &self.draft.preprocessing
+    /// What goes in and what comes out.
+    pub fn interface(&self) -> &Interface {
+        &self.draft.interface
     }
 
-    /// How many features the network computes per example; at least one.
-    pub fn feature_width(&self) -> usize {
-        // At most 2^32: only a 16-bit machine would lose bits, and it has no `std`.
-        self.draft.feature_width as usize
+    /// What goes in and what comes out, if that is pictures and features.
+    pub fn pictures(&self) -> Option<&Pictures> {
+        match &self.draft.interface {
+            Interface::Pictures(pictures) => Some(pictures),
+            Interface::Arrays(_) => None,
+        }
+    }
+
+    /// Another base model whose packs are attached to this one.
+    pub fn stands_for(&self) -> Option<&StandsFor> {
+        self.draft.stands_for.as_ref()
     }
 
     /// Output layers that come with the base model.
@@ -248,6 +199,18 @@ impl Base {
     /// Whether packs may edit the tensor with this name.
     pub fn is_editable(&self, name: &str) -> bool {
         self.draft.editable.binary_search_by(|editable| editable.as_str().cmp(name)).is_ok()
+    }
+
+    /// What the tensor with this name is in the base model that this one stands for.
+    pub fn counterpart(&self, name: &str) -> Option<&Counterpart> {
+        let tensors = &self.stands_for()?.tensors;
+        let found = tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
+        tensors.get(found)
+    }
+
+    /// Whether the tensor with this name holds whole numbers that stand for floats.
+    pub fn is_quantized(&self, name: &str) -> bool {
+        self.counterpart(name).is_some_and(|counterpart| counterpart.grid.is_some())
     }
 
     /// Every tensor, in byte order of names.
@@ -288,7 +251,8 @@ impl Base {
             Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
         };
         let (weight, bias) = (numbers(&entry.weight)?, numbers(&entry.bias)?);
-        Head::new(entry.labels.clone(), weight, bias, self.feature_width()).map_err(|cause| {
+        let feature_width = self.pictures().map_or(0, Pictures::feature_width);
+        Head::new(entry.labels.clone(), weight, bias, feature_width).map_err(|cause| {
             Error::damaged(format!("head `{name}`"), format!("its tensors in {MODEL_FILE} make no head"))
                 .with_source(cause)
         })
@@ -296,48 +260,7 @@ impl Base {
 
     /// The text of `base.json`: the same base model gives the same bytes.
     pub fn to_json(&self) -> String {
-        let draft = self.draft.clone();
-        let wire = Wire {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            name: draft.name,
-            network: draft.network,
-            preprocessing: draft.preprocessing,
-            feature_width: draft.feature_width,
-            heads: draft.heads,
-            editable: draft.editable,
-            tensors: self.tensors.iter().map(WireTensor::write).collect(),
-            fingerprint: self.fingerprint.to_string(),
-        };
-        // Only maps with keys that are no strings and numbers that are not finite fail; there are neither.
-        let mut json = serde_json::to_string_pretty(&wire).expect("plain values always become JSON");
-        json.push('\n');
-        json
-    }
-}
-
-impl WireTensor {
-    fn write(tensor: &ListedTensor) -> WireTensor {
-        WireTensor {
-            name: tensor.name.clone(),
-            dtype: tensor.dtype.name().to_ascii_lowercase(),
-            shape: tensor.shape.clone(),
-            sha256: tensor.sha256.to_string(),
-        }
-    }
-
-    fn read(self) -> Result<ListedTensor, Error> {
-        let WireTensor { name, dtype, shape, sha256 } = self;
-        let known = StoredDtype::from_name(&dtype.to_ascii_uppercase());
-        let Some(dtype) = known.filter(|known| known.name().to_ascii_lowercase() == dtype) else {
-            let clause = format!("dtype `{dtype}` is not known here");
-            return Err(Error::new(ErrorKind::Unsupported, format!("{BASE_FILE}: tensor `{name}`"), clause));
-        };
-        let Ok(sha256) = sha256.parse() else {
-            let clause = format!("`sha256` is `{sha256}`, expected 64 hexadecimal digits");
-            return Err(Error::damaged(format!("{BASE_FILE}: tensor `{name}`"), clause));
-        };
-        Ok(ListedTensor { name, dtype, shape, sha256 })
+        wire::write(self)
     }
 }
 
@@ -349,3 +272,5 @@ pub(crate) fn fingerprint_of_listed(tensors: &[ListedTensor]) -> Result<Fingerpr
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_version_2;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::tensors::{NamedTensor, write};
-use crate::{Resize, argmax};
+use crate::{Preprocessing, Resize, argmax};
 
 /// A tiny model in byte order of names: two tensors to edit and one head over two features.
 pub(crate) const MODEL: [NamedTensor<'static>; 4] = [
@@ -25,8 +25,11 @@ fn draft() -> BaseDraft {
     BaseDraft {
         name: "tiny".to_owned(),
         network: serde_json::json!({"family": "vit", "width": 2, "layer_norm_epsilon": 1e-6}),
-        preprocessing: Preprocessing::new(1, (2, 3), Resize::Bilinear, vec![0.1], vec![0.3]).unwrap(),
-        feature_width: 2,
+        interface: Interface::Pictures(Pictures {
+            preprocessing: Preprocessing::new(1, (2, 3), Resize::Bilinear, vec![0.1], vec![0.3]).unwrap(),
+            feature_width: 2,
+        }),
+        stands_for: None,
         heads: vec![HeadEntry {
             name: "x".to_owned(),
             labels: vec!["left".to_owned(), "right".to_owned()],
@@ -86,10 +89,10 @@ fn refuses_the_text_cut_at_every_length() {
 
 #[test]
 fn a_newer_version_is_unsupported_even_with_unknown_fields() {
-    let json = bundle().0.to_json().replace("\"version\": 1", "\"version\": 2, \"quantum\": true");
+    let json = bundle().0.to_json().replace("\"version\": 1", "\"version\": 3, \"quantum\": true");
     let error = Base::parse(json.as_bytes()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(error.to_string(), "base.json: version is 2, this program reads 1");
+    assert_eq!(error.to_string(), "base.json: version is 3, this program reads 1 to 2");
     assert!(error.help().unwrap().starts_with("update taskvec"));
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn accuracy(answers: &[Answer], labels: &[u32]) -> f64 {
 }
 
 fn pixels(session: &Session, images: &[Image]) -> anyhow::Result<Vec<f32>> {
-    let preprocessing = session.base().preprocessing();
+    let preprocessing = &session.base().pictures()?.preprocessing;
     let mut pixels = Vec::with_capacity(images.len() * preprocessing.pixels_len());
     for image in images {
         pixels.extend(preprocessing.pixels(image)?);

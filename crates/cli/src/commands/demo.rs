@@ -188,7 +188,7 @@ struct Task {
 impl Task {
     /// The class of each test image, by a head of class means of the features as they are now.
     fn answers_by_class_means(&self, session: &Session) -> anyhow::Result<Vec<usize>> {
-        let width = session.base().feature_width();
+        let width = session.base().pictures()?.feature_width();
         let mut means = ClassMeans::new(self.set.classes.len(), width);
         means.add(&features(session, &self.set.train.images)?, &self.set.train.labels)?;
         let head: Head = means.head(self.set.classes.clone(), 1.0)?;

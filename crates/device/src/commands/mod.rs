@@ -1,5 +1,6 @@
 //! One file per command; its first paragraph is its manual page.
 
+mod arrays;
 mod attach;
 mod detach;
 mod doctor;

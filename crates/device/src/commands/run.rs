@@ -1,4 +1,5 @@
-//! `taskvec-device run --base FOLDER (--data FOLDER | IMAGE...)`: answers for images with the skills in force.
+//! `taskvec-device run --base FOLDER (--data FOLDER | IMAGE...)`: answers for images with the skills in force. `taskvec-device run
+//! --base FOLDER --inputs FILE --outputs FILE`: answers for arrays, where the base takes no pictures.
 //!
 //! The committed composition is booted: proved, with the attempt counted in the store, and passed over if it fails.
 //! With `--pack` the packs named there are in force for this run, and the committed composition is left alone. With
@@ -11,7 +12,7 @@ use taskvec_bundle::{Image, softmax};
 use taskvec_dataset::{Dataset, DatasetLimits, read_image};
 use taskvec_runtime::{HeadChoice, PackLimits, Session, Skill, Store};
 
-use super::Outcome;
+use super::{Outcome, arrays};
 use crate::args::Run;
 use crate::render;
 
@@ -48,6 +49,10 @@ pub(crate) fn run(store: &Path, typed: &Run, json: bool) -> anyhow::Result<Outco
         let skill = Skill::open(&pack.path, &PackLimits::default())?;
         session.attach(&skill, pack.alpha.unwrap_or(skill.recommended_alpha()))?;
         head.get_or_insert(HeadChoice::Skill(skill.digest()));
+    }
+    if let (Some(inputs), Some(outputs)) = (&typed.inputs, &typed.outputs) {
+        arrays::answer(&session, inputs, outputs, json)?;
+        return Ok(outcome);
     }
     let head = head.unwrap_or(HeadChoice::Only);
     let Asked { images, labels } = asked(typed)?;
@@ -87,7 +92,7 @@ fn answer(session: &Session, images: &[(String, Image)], head: &HeadChoice) -> a
     for batch in images.chunks(BATCH) {
         let mut pixels = Vec::new();
         for (_, image) in batch {
-            pixels.extend(session.base().preprocessing().pixels(image)?);
+            pixels.extend(session.base().pictures()?.preprocessing.pixels(image)?);
         }
         let logits = session.infer(&pixels, batch.len(), head)?;
         let rows = logits.values.chunks(logits.class_count).zip(logits.classes());

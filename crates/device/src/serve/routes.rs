@@ -127,7 +127,8 @@ fn answers(
     head: Option<String>,
     limits: &Limits,
 ) -> Result<Answered, Refused> {
-    let asked = pixels(content_type(request), &received.bytes, session.base().preprocessing(), limits)?;
+    let preprocessing = &session.base().pictures()?.preprocessing;
+    let asked = pixels(content_type(request), &received.bytes, preprocessing, limits)?;
     let head = head.map_or(HeadChoice::Only, |head| head.parse().map_or(HeadChoice::Named(head), HeadChoice::Skill));
     let logits = session.infer(&asked.values, asked.image_count, &head)?;
     classified(&logits)

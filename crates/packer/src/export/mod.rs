@@ -7,7 +7,7 @@
 //! | `base.json` | what [`taskvec_bundle::Base`] reads, written last: a folder without it is no bundle |
 
 mod graph;
-mod onnx;
+pub(crate) mod onnx;
 mod vit;
 
 use std::fs;
@@ -16,8 +16,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use taskvec_bundle::{
-    BASE_FILE, Base, BaseDraft, GRAPH_FILE, HEADS_PREFIX, Head, HeadEntry, MODEL_FILE, NamedTensor, Preprocessing,
-    StoredDtype, TensorFile,
+    BASE_FILE, Base, BaseDraft, GRAPH_FILE, HEADS_PREFIX, Head, HeadEntry, Interface, MODEL_FILE, NamedTensor,
+    Pictures, Preprocessing, StoredDtype, TensorFile,
 };
 use taskvec_networks::{Network, NetworkConfig, to_safetensors};
 
@@ -72,12 +72,21 @@ pub fn write_bundle(folder: &Path, parts: &Parts<'_>) -> Result<Base> {
     let draft = BaseDraft {
         name: parts.name.to_owned(),
         network,
-        preprocessing: parts.preprocessing.clone(),
-        feature_width: parts.config.feature_width() as u32,
+        interface: Interface::Pictures(Pictures {
+            preprocessing: parts.preprocessing.clone(),
+            feature_width: parts.config.feature_width() as u32,
+        }),
+        stands_for: None,
         heads: parts.heads.iter().map(|(name, head)| entry(name, head)).collect(),
         editable,
     };
     let base = Base::describe(draft, &file, &model).map_err(explain)?;
+    write_files(folder, &model, &graph, &base)?;
+    Ok(base)
+}
+
+/// The three files of a bundle.
+pub(crate) fn write_files(folder: &Path, model: &[u8], graph: &[u8], base: &Base) -> Result<()> {
     fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, cause))?;
     // A bundle that is written over is none until it is whole again.
     let described = folder.join(BASE_FILE);
@@ -85,10 +94,9 @@ pub fn write_bundle(folder: &Path, parts: &Parts<'_>) -> Result<Base> {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &described, cause)),
         _ => {}
     }
-    write_file(&folder.join(MODEL_FILE), &model)?;
-    write_file(&folder.join(GRAPH_FILE), &graph)?;
-    write_file(&described, base.to_json().as_bytes())?;
-    Ok(base)
+    write_file(&folder.join(MODEL_FILE), model)?;
+    write_file(&folder.join(GRAPH_FILE), graph)?;
+    write_file(&described, base.to_json().as_bytes())
 }
 
 /// Writes the bundle of the base that the finished run in `run` trained. Its head keeps the recipe's name.

@@ -63,7 +63,12 @@ impl Start {
         description.verify(&file, &bytes).map_err(explain)?;
         let config = config_of(&description)?;
         let network = read_network(&config, &file, &bytes, device)?;
-        let (preprocessing, feature_width) = (description.preprocessing().clone(), description.feature_width());
+        let Some(pictures) = description.pictures() else {
+            let clause = format!("base `{}` takes arrays, and skills are trained here on pictures", folder.display());
+            return Err(Error::unsupported(clause)
+                .with_help("train it where it came from, and make a pack of the two checkpoints with `taskvec diff`"));
+        };
+        let (preprocessing, feature_width) = (pictures.preprocessing.clone(), pictures.feature_width());
         let base = Some(BaseFile { description, file, bytes });
         Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base })
     }

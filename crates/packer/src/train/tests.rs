@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use taskvec_bundle::{BASE_FILE, Base, BaseDraft, MODEL_FILE};
+use taskvec_bundle::{BASE_FILE, Base, BaseDraft, Interface, MODEL_FILE, Pictures};
 use taskvec_checkpoint::Checkpoint;
 use tempfile::TempDir;
 
@@ -77,8 +77,11 @@ impl Ground {
         let draft = BaseDraft {
             name: name.to_owned(),
             network: serde_json::to_value(&config).unwrap(),
-            preprocessing: start.unwrap().preprocessing,
-            feature_width: config.feature_width() as u32,
+            interface: Interface::Pictures(Pictures {
+                preprocessing: start.unwrap().preprocessing,
+                feature_width: config.feature_width() as u32,
+            }),
+            stands_for: None,
             heads: vec![],
             editable,
         };

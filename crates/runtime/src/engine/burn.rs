@@ -42,12 +42,13 @@ impl BurnEngine {
                 .with_help("use ONNX Runtime, or a newer version of taskvec")
                 .with_source(cause)
         })?;
-        let (network, described) = (config.input_shape(), base.image_shape());
-        if network != described || config.feature_width() != base.feature_width() {
+        let pictures = base.pictures()?;
+        let (network, described) = (config.input_shape(), pictures.shape());
+        if network != described || config.feature_width() != pictures.feature_width() {
             let clause = format!(
                 "`base.json`: the network takes {network:?} and gives {} features, expected {described:?} and {}",
                 config.feature_width(),
-                base.feature_width()
+                pictures.feature_width()
             );
             return Err(Error::new(ErrorKind::Mismatch, clause).with_help("copy the bundle again"));
         }
@@ -56,7 +57,7 @@ impl BurnEngine {
             report.reason = "ONNX Runtime cannot be used".to_owned();
             report.fallbacks = vec![Fallback { tried: "ONNX Runtime".to_owned(), reason: cause.chain() }];
         }
-        Ok(Self { config, image: base.image_shape(), device: Device::flex(), report })
+        Ok(Self { config, image: described, device: Device::flex(), report })
     }
 }
 
@@ -111,6 +112,7 @@ fn build(config: &NetworkConfig, weights: &Weights, device: &Device) -> Result<N
 fn values_of(tensor: &BaseTensor, all: &Bytes) -> Option<Bytes> {
     let bytes = all.slice(tensor.place.clone());
     match tensor.dtype {
+        _ if tensor.quantization.is_some() => None,
         Dtype::F32 => Some(bytes),
         Dtype::F16 => Some(widened::<taskvec_arithmetic::F16>(&bytes)),
         Dtype::BF16 => Some(widened::<taskvec_arithmetic::Bf16>(&bytes)),

@@ -174,7 +174,7 @@ pub(super) fn agree(one: &dyn Prepares, other: &dyn Prepares, base: &BaseModel) 
 struct Trial<'a> {
     engine: &'a dyn Prepares,
     base: &'a BaseModel,
-    pixels: Vec<f32>,
+    input: probe::Trial,
     /// The base's, between two answers.
     weights: Option<Weights>,
     /// Whether what was written is undone, or given back.
@@ -185,8 +185,8 @@ struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     fn new(engine: &'a dyn Prepares, base: &'a BaseModel) -> Result<Self, Error> {
-        let (pixels, weights) = (pixels(base.preprocessing().pixels_len()), Some(Weights::over(base)?));
-        Ok(Self { engine, base, pixels, weights, keep_pages: true, prepare_ms: Vec::new(), infer_ms: Vec::new() })
+        let (input, weights) = (probe::Trial::varied(base)?, Some(Weights::over(base)?));
+        Ok(Self { engine, base, input, weights, keep_pages: true, prepare_ms: Vec::new(), infer_ms: Vec::new() })
     }
 
     /// The features with a few elements of `tensors` changed.
@@ -200,16 +200,19 @@ impl<'a> Trial<'a> {
         }
         let started = Instant::now();
         let inference = self.engine.over(&weights)?;
-        let features = probe::features(&*inference, self.base, &self.pixels, 1)?;
+        let features = self.input.answer(&*inference, self.base)?;
         self.prepare_ms.push(started.elapsed().as_secs_f64() * 1e3);
         let started = Instant::now();
-        let again = probe::features(&*inference, self.base, &self.pixels, 1)?;
+        let again = self.input.answer(&*inference, self.base)?;
         self.infer_ms.push(started.elapsed().as_secs_f64() * 1e3);
         if again != features {
             return Err(Error::new(ErrorKind::Unsupported, "two answers to one input with the same weights differ"));
         }
         if let Some(wrong) = features.iter().find(|feature| !feature.is_finite()) {
-            return Err(Error::new(ErrorKind::Unsupported, format!("a feature is {wrong}, expected a finite number")));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("an answer holds {wrong}, expected finite numbers"),
+            ));
         }
         inference.retire(self.keep_pages);
         self.weights = weights.cleaned(true);
@@ -226,11 +229,6 @@ fn tensors_by_shape(base: &BaseModel) -> Vec<Vec<usize>> {
         }
     }
     shapes.into_values().collect()
-}
-
-/// An input with no two neighbors alike, from -1 to 1.
-fn pixels(count: usize) -> Vec<f32> {
-    (0..count).map(|index| ((index * 37) % 101) as f32 / 50.0 - 1.0).collect()
 }
 
 fn median(times: &mut [f64]) -> f64 {
@@ -266,7 +264,7 @@ mod tests {
                 let bytes = &weights.bytes()[tensor.place.clone()];
                 sum += bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word).abs()).sum::<f32>();
             }
-            Ok(Box::new(Sum(sum, weights.base().feature_width())))
+            Ok(Box::new(Sum(sum, weights.base().pictures()?.feature_width())))
         }
 
         fn prepares_slowly(&self) -> bool {

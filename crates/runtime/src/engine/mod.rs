@@ -15,14 +15,16 @@ mod ort;
 mod provider;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Serialize;
 pub use taskvec_pack::EngineKind;
 
 pub use self::provider::{Provider, ProviderName};
 pub use self::report::{EngineReport, Fallback, ProviderCheck, Tier, TierCheck};
 
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
 use crate::weights::Weights;
@@ -70,6 +72,18 @@ pub trait Inference: Send + Sync {
     /// # Errors
     /// `Unsupported` or `Damaged`, when the library refuses.
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error>;
+
+    /// The network's answers to arrays by name, for a base that takes no pictures. Default: refused.
+    ///
+    /// # Shapes
+    /// As the base says, which the session has checked; one array for each of its outputs, in its order.
+    ///
+    /// # Errors
+    /// `Unsupported` or `Damaged`, when the library refuses.
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        let clause = format!("this engine answers for pictures only, and was given {} arrays", inputs.len());
+        Err(Error::new(ErrorKind::Unsupported, clause).with_help("use ONNX Runtime"))
+    }
 
     /// Called in the place of dropping it when its composition is no longer in force, while its weights are still as they
     /// were. With `keep_pages`, memory that it has written may stay for the next one ([`crate::Session::keeping_pages`]).
@@ -137,6 +151,19 @@ impl Default for OrtSettings {
     }
 }
 
+impl OrtSettings {
+    /// That the library is found, can be loaded and is new enough.
+    ///
+    /// # Errors
+    /// `Unsupported` when it is not.
+    pub fn check(&self) -> Result<(), Error> {
+        #[cfg(feature = "ort")]
+        return ort::check_library(self);
+        #[cfg(not(feature = "ort"))]
+        Err(not_built("ONNX Runtime", "ort"))
+    }
+}
+
 /// Opens the chosen engine for `base`.
 pub(crate) fn open(choice: &EngineChoice, base: &BaseModel) -> Result<Arc<dyn Engine>, Error> {
     match choice {
@@ -166,6 +193,33 @@ pub fn check_providers(
     #[cfg(not(feature = "ort"))]
     {
         let (_, _, _) = (settings, base, providers);
+        Err(not_built("ONNX Runtime", "ort"))
+    }
+}
+
+/// How far the answers of a base are from those of the ONNX model that it was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Numbers of the answer that were compared.
+    pub numbers: usize,
+    /// Largest difference of two of them.
+    pub difference_max: f32,
+    /// Largest of them, without its sign.
+    pub answer_max: f32,
+}
+
+/// Holds the answer of `base`, with its weights as inputs, against that of `model`, the ONNX file that it was made of: both by
+/// ONNX Runtime's own kernels, to the input that bases are tried with.
+///
+/// # Errors
+/// `Unsupported` when no library is found, or it refuses the model, the base or the input; `Mismatch` when an answer has other
+/// sides.
+pub fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model: &Path) -> Result<Agreement, Error> {
+    #[cfg(feature = "ort")]
+    return ort::compare_with_model(settings, base, model);
+    #[cfg(not(feature = "ort"))]
+    {
+        let (_, _, _) = (settings, base, model);
         Err(not_built("ONNX Runtime", "ort"))
     }
 }

@@ -260,8 +260,8 @@ fn burn_widens_a_base_of_16_bits() {
     let draft = BaseDraft {
         name: "tiny-vit in bf16".into(),
         network: described.network().clone(),
-        preprocessing: described.preprocessing().clone(),
-        feature_width: described.feature_width() as u32,
+        interface: described.interface().clone(),
+        stands_for: None,
         heads: Vec::new(),
         editable: described.editable().to_vec(),
     };

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use taskvec_bundle::{
-    BASE_FILE, Base, BaseDraft, HeadEntry, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile,
-    write_tensors,
+    BASE_FILE, Base, BaseDraft, HeadEntry, Interface, MODEL_FILE, NamedTensor, Pictures, Preprocessing, Resize,
+    StoredDtype, TensorFile, write_tensors,
 };
 use taskvec_pack::Dtype;
 use taskvec_pack::write::{Builder, HeadParts, Rounding, TensorDeltas, Values};
 use taskvec_runtime::{
-    BaseModel, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights, WeightsReader,
+    BaseModel, BaseTensor, Engine, EngineKind, Error, Inference, PackLimits, Session, Skill, Trust, Weights,
+    WeightsReader,
 };
 use tempfile::TempDir;
 
@@ -109,8 +110,11 @@ pub(crate) fn bundle(plans: &[Plan], seed: u64) -> Made {
     let draft = BaseDraft {
         name: "made".into(),
         network: serde_json::json!({"family": "plain"}),
-        preprocessing: Preprocessing::new(1, (2, 2), Resize::Bilinear, vec![0.5], vec![0.5]).unwrap(),
-        feature_width: 4,
+        interface: Interface::Pictures(Pictures {
+            preprocessing: Preprocessing::new(1, (2, 2), Resize::Bilinear, vec![0.5], vec![0.5]).unwrap(),
+            feature_width: 4,
+        }),
+        stands_for: None,
         heads: if has_head { vec![head] } else { Vec::new() },
         editable: plans.iter().filter(|plan| plan.editable).map(|plan| plan.name.to_owned()).collect(),
     };
@@ -234,7 +238,7 @@ impl Inference for Sums {
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         let mut sums = [0.0f64; 4];
         for tensor in self.base.tensors() {
-            for (index, value) in values(tensor.dtype, &self.weights.as_ref()[tensor.place.clone()]).enumerate() {
+            for (index, value) in values(tensor, &self.weights.as_ref()[tensor.place.clone()]).enumerate() {
                 sums[index % 4] += f64::from(value);
             }
         }
@@ -243,11 +247,12 @@ impl Inference for Sums {
     }
 }
 
-/// The numbers of a tensor, widened.
-fn values(dtype: Dtype, bytes: &[u8]) -> Box<dyn Iterator<Item = f32> + '_> {
+/// The numbers of a tensor, widened; of a quantized one, its bytes.
+fn values<'a>(tensor: &BaseTensor, bytes: &'a [u8]) -> Box<dyn Iterator<Item = f32> + 'a> {
     use taskvec_arithmetic::{Bf16, F16, Narrow16 as _};
     let narrow = bytes.as_chunks::<2>().0.iter().map(|&pair| u16::from_le_bytes(pair));
-    match dtype {
+    match tensor.dtype {
+        _ if tensor.quantization.is_some() => Box::new(bytes.iter().map(|&byte| f32::from(byte))),
         Dtype::F16 => Box::new(narrow.map(F16::widen)),
         Dtype::BF16 => Box::new(narrow.map(Bf16::widen)),
         _ => Box::new(bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word))),

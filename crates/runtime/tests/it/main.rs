@@ -15,6 +15,7 @@ mod packed;
 mod power_cut;
 mod proofs;
 mod refusals;
+mod stands_for;
 mod store;
 #[cfg(any(feature = "burn", feature = "ort"))]
 mod storm;

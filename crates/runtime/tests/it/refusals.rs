@@ -141,7 +141,7 @@ fn a_refused_change_leaves_digest_and_bytes_as_they_were() {
             what: "features not finite",
             refused: attach(&infinite, 3.0),
             kind: ErrorKind::Mismatch,
-            says: &["a feature is", "finite"],
+            says: &["the answer holds", "finite"],
         },
         Case { what: "twice", refused: attach(&in_force, 1.0), kind: ErrorKind::Usage, says: &["in force already"] },
         Case {

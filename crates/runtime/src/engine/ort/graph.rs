@@ -10,9 +10,11 @@
 
 use std::collections::BTreeSet;
 
-use super::onnx::{Fields, GRAPH_INITIALIZER, GRAPH_INPUT, MODEL_GRAPH, TENSOR_NAME, VALUE_NAME, string, write_field};
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
+use taskvec_bundle::onnx::{
+    Fields, GRAPH_INITIALIZER, GRAPH_INPUT, MODEL_GRAPH, TENSOR_NAME, VALUE_NAME, string, write_field,
+};
 
 /// A kind of entry of a graph that can be left out.
 struct Entry {

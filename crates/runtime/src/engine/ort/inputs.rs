@@ -24,6 +24,7 @@ use ort::value::DynValue;
 
 use super::runner::{self, Runner};
 use super::{Place, graph};
+use crate::array::Array;
 use crate::base_model::{BaseModel, BaseTensor};
 use crate::engine::Inference;
 use crate::engine::capability::Prepares;
@@ -72,8 +73,8 @@ impl Inputs {
 
     fn of(session: Session, place: &Place, base: &BaseModel) -> Result<Self, Error> {
         let editable = base.tensors().iter().filter(|tensor| tensor.editable);
-        let names = editable.map(|tensor| c_name(&tensor.name)).collect::<Result<_, _>>()?;
-        Ok(Self { runner: Arc::new(place.runner(session, base)), names })
+        let names = editable.map(|tensor| runner::c_name(&tensor.name)).collect::<Result<_, _>>()?;
+        Ok(Self { runner: Arc::new(place.runner(session, base)?), names })
     }
 }
 
@@ -81,7 +82,7 @@ impl Prepares for Inputs {
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
         let reader = weights.reader();
         let editable = weights.base().tensors().iter().filter(|tensor| tensor.editable);
-        let values = editable.map(|tensor| runner::tensor_over(&reader, tensor)).collect::<Result<_, _>>()?;
+        let values = editable.map(|tensor| runner::weight_over(&reader, tensor)).collect::<Result<_, _>>()?;
         let (runner, names) = (Arc::clone(&self.runner), Arc::clone(&self.names));
         Ok(Box::new(Bound { runner, names, values, _weights: reader }))
     }
@@ -91,12 +92,10 @@ impl Inference for Bound {
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.runner.features(&self.names, &self.values, pixels, batch)
     }
-}
 
-/// The name of an input, for C.
-pub(super) fn c_name(tensor: &str) -> Result<CString, Error> {
-    let clause = || format!("tensor `{}`: a name with a zero byte cannot be a graph input", tensor.escape_debug());
-    CString::new(tensor).map_err(|_| Error::new(ErrorKind::Unsupported, clause()))
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        self.runner.run(&self.names, &self.values, inputs)
+    }
 }
 
 /// Each of the tensors must be an input: an edit of any other would not be seen.

@@ -8,7 +8,6 @@
 mod graph;
 mod inputs;
 mod library;
-mod onnx;
 mod packed;
 mod provider;
 mod rebuild;
@@ -30,9 +29,13 @@ use self::rebuild::Rebuild;
 use self::runner::Runner;
 use super::capability::{self, Capability, Depth, Prepares};
 use super::report::{ProviderCheck, TierCheck};
-use super::{Engine, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderName, Tier};
+use super::{
+    Agreement, Engine, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider, ProviderName, Tier,
+};
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::error::{Error, ErrorKind};
+use crate::probe::Trial;
 use crate::weights::Weights;
 
 /// ONNX Runtime, opened for a base.
@@ -184,6 +187,46 @@ pub(super) fn check_providers(
     Ok(providers.iter().map(check).collect())
 }
 
+/// As [`OrtSettings::check`].
+pub(super) fn check_library(settings: &OrtSettings) -> Result<(), Error> {
+    Library::load(settings).map(drop)
+}
+
+/// As [`super::compare_with_model`].
+pub(super) fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model: &Path) -> Result<Agreement, Error> {
+    let library = Library::load(settings)?;
+    let place = Place { library, provider: Provider::CPU, threads: settings.threads };
+    let refused = |cause: ort::Error| {
+        let clause = format!("ONNX Runtime refuses `{}`", model.display());
+        Error::new(ErrorKind::Unsupported, clause).with_source(cause)
+    };
+    let session = place.builder().and_then(|mut builder| builder.commit_from_file(model)).map_err(refused)?;
+    let plain = Plain(place.runner(session, base)?);
+    let weights = Weights::over(base)?;
+    let ours = Inputs::open(&place, base)?.over(&weights)?;
+    let trial = Trial::varied(base)?;
+    let (expected, found) = (trial.answer(&plain, base)?, trial.answer(&*ours, base)?);
+    if expected.len() != found.len() {
+        let clause = format!("the base answers with {} numbers, its model with {}", found.len(), expected.len());
+        return Err(Error::new(ErrorKind::Mismatch, clause));
+    }
+    let answer_max = expected.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+    Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max })
+}
+
+/// A model that nobody edits.
+struct Plain(Runner);
+
+impl Inference for Plain {
+    fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
+        self.0.features(&[], &[], pixels, batch)
+    }
+
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        self.0.run(&[], &[], inputs)
+    }
+}
+
 fn check_tier(
     library: &Library,
     provider: &Provider,
@@ -309,8 +352,8 @@ impl Place {
         provider::register(builder, &self.provider, self.threads)
     }
 
-    fn runner(&self, session: Session, base: &BaseModel) -> Runner {
-        Runner::new(session, base.image_shape(), !self.provider.name.computes_for_several())
+    fn runner(&self, session: Session, base: &BaseModel) -> Result<Runner, Error> {
+        Runner::new(session, base.interface(), !self.provider.name.computes_for_several())
     }
 
     fn refuses(&self, base: &BaseModel, cause: ort::Error) -> Error {

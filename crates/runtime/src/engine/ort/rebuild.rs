@@ -10,6 +10,7 @@ use ort::session::Session;
 
 use super::runner::{self, Runner};
 use super::{Place, graph};
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::engine::Inference;
 use crate::engine::capability::Prepares;
@@ -43,7 +44,7 @@ impl Prepares for Rebuild {
             .builder()
             .and_then(|builder| runner::commit_from_memory(builder, &self.graph, weights.bytes()))
             .map_err(|cause| self.place.refuses(base, cause))?;
-        Ok(Box::new(Rebuilt { runner: self.place.runner(session, base) }))
+        Ok(Box::new(Rebuilt { runner: self.place.runner(session, base)? }))
     }
 
     fn copies_weights(&self) -> bool {
@@ -58,5 +59,9 @@ impl Prepares for Rebuild {
 impl Inference for Rebuilt {
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
         self.runner.features(&[], &[], pixels, batch)
+    }
+
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        self.runner.run(&[], &[], inputs)
     }
 }

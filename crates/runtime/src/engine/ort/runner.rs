@@ -7,39 +7,49 @@
 //! calls. This is the second place in the crate with `unsafe`, apart from `map.rs`: it cannot move there, because `ort` is
 //! named only in this folder.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use ort::memory::{Allocator, MemoryInfo};
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::sys::{ONNXTensorElementDataType as ElementType, os_char};
-use ort::value::{DynValue, Tensor};
+use ort::value::{DynValue, TensorElementType, ValueType};
 use ort::{AsPointer as _, api};
-use taskvec_bundle::MODEL_FILE;
-use taskvec_pack::Dtype;
+use taskvec_bundle::{Interface, MODEL_FILE, StoredDtype};
 
+use crate::array::Array;
 use crate::base_model::BaseTensor;
 use crate::error::{Error, ErrorKind};
 use crate::map::WeightsReader;
 
-/// Name of the graph's input.
-pub(super) const PIXELS: &CStr = c"pixels";
-/// Name of the graph's output.
-const FEATURES: &CStr = c"features";
+/// Name of the input of a graph that takes pictures.
+const PIXELS: &str = "pixels";
+/// Name of its output.
+const FEATURES: &str = "features";
 
 /// A session that many threads may run.
 pub(super) struct Runner {
     session: Session,
-    image: [usize; 3],
+    outputs: Vec<CString>,
+    /// Sides of a picture, where the graph takes pictures.
+    picture: Option<[u64; 3]>,
     /// Held during a run where the provider cannot compute for several callers at once.
     one_at_a_time: Option<Mutex<()>>,
 }
 
 impl Runner {
-    pub(super) fn new(session: Session, image: [usize; 3], one_at_a_time: bool) -> Self {
-        Self { session, image, one_at_a_time: one_at_a_time.then(Mutex::default) }
+    /// # Errors
+    /// `Unsupported` when the name of an output has a zero byte.
+    pub(super) fn new(session: Session, interface: &Interface, one_at_a_time: bool) -> Result<Self, Error> {
+        let (outputs, picture) = match interface {
+            Interface::Pictures(pictures) => (vec![FEATURES], Some(pictures.shape().map(|side| side as u64))),
+            Interface::Arrays(arrays) => (arrays.outputs.iter().map(|port| port.name.as_str()).collect(), None),
+        };
+        let outputs = outputs.into_iter().map(c_name).collect::<Result<_, _>>()?;
+        Ok(Self { session, outputs, picture, one_at_a_time: one_at_a_time.then(Mutex::default) })
     }
 
     /// The features for `pixels`, with `weights` for the inputs called `names`, a value for each.
@@ -50,32 +60,56 @@ impl Runner {
         pixels: &[f32],
         batch: usize,
     ) -> Result<Vec<f32>, Error> {
-        self.run(names, weights, pixels, batch)
-            .map_err(|cause| Error::new(ErrorKind::Unsupported, "ONNX Runtime refuses to infer").with_source(cause))
+        let no_picture = || Error::new(ErrorKind::Usage, "the graph takes arrays, no pictures");
+        let [channels, height, width] = self.picture.ok_or_else(no_picture)?;
+        let pixels = Array::of_f32(PIXELS, &[batch as u64, channels, height, width], pixels)?;
+        let answer = self.run(names, weights, &[pixels])?;
+        let features = answer.first().and_then(Array::as_f32).map(<[f32]>::to_vec);
+        features.ok_or_else(|| Error::new(ErrorKind::Mismatch, format!("the graph's `{FEATURES}` are no f32")))
     }
 
-    fn run(&self, names: &[CString], weights: &[DynValue], pixels: &[f32], batch: usize) -> ort::Result<Vec<f32>> {
-        let [channels, height, width] = self.image;
-        let pixels = Tensor::from_array(([batch, channels, height, width], pixels.to_vec()))?;
-        let inputs: Vec<_> = std::iter::once((PIXELS.as_ptr(), pixels.ptr()))
-            .chain(names.iter().zip(weights).map(|(name, value)| (name.as_ptr(), value.ptr())))
+    /// The outputs for `inputs`, with `weights` for the inputs called `names`, a value for each.
+    pub(super) fn run(&self, names: &[CString], weights: &[DynValue], inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        let input_names = inputs.iter().map(|input| c_name(input.name())).collect::<Result<Vec<_>, _>>()?;
+        let refused =
+            |cause: ort::Error| Error::new(ErrorKind::Unsupported, "ONNX Runtime refuses to infer").with_source(cause);
+        let values = inputs
+            .iter()
+            .map(|input| tensor_over(input.bytes(), input.shape(), element_of(input.dtype())?))
+            .collect::<ort::Result<Vec<_>>>()
+            .map_err(refused)?;
+        let given: Vec<_> = (input_names.iter().zip(&values))
+            .chain(names.iter().zip(weights))
+            .map(|(name, value)| (name.as_ptr(), value.ptr()))
             .collect();
-        let _turn = self.one_at_a_time.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
-        let features = run(&self.session, &inputs)?;
-        Ok(features.try_extract_tensor::<f32>()?.1.to_vec())
+        let turn = self.one_at_a_time.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let answer = run(&self.session, &given, &self.outputs).map_err(refused)?;
+        drop(turn);
+        let array = |(value, name): (&DynValue, &CString)| array_of(value, name.to_string_lossy().into_owned());
+        answer.iter().zip(&self.outputs).map(array).collect()
     }
 }
 
-/// Runs the graph with these values for the inputs of these names, and gives the one output `features`.
+/// A name of the graph, for C.
+pub(super) fn c_name(name: &str) -> Result<CString, Error> {
+    let clause = || format!("`{}`: a name with a zero byte cannot be one of the graph", name.escape_debug());
+    CString::new(name).map_err(|_| Error::new(ErrorKind::Unsupported, clause()))
+}
+
+/// Runs the graph with these values for the inputs of these names, and gives the outputs of these names.
 #[expect(unsafe_code, reason = "the only way to run from several threads at once; see the head of this file")]
-fn run(session: &Session, inputs: &[(*const c_char, *const ort::sys::OrtValue)]) -> ort::Result<DynValue> {
+fn run(
+    session: &Session,
+    inputs: &[(*const c_char, *const ort::sys::OrtValue)],
+    outputs: &[CString],
+) -> ort::Result<Vec<DynValue>> {
     let (names, values): (Vec<_>, Vec<_>) = inputs.iter().copied().unzip();
-    let outputs = [FEATURES.as_ptr()];
-    let mut features = ptr::null_mut();
+    let outputs: Vec<*const c_char> = outputs.iter().map(|name| name.as_ptr()).collect();
+    let mut answers = vec![ptr::null_mut(); outputs.len()];
     // SAFETY: `session` is a live session, on which ONNX Runtime allows concurrent runs, whatever C takes it as. `names`
     // and `outputs` are as long as is said and point to strings that end in a zero byte; `values` is as long as `names`
-    // and points to live values, which are only read: the one caller holds all of them during this call. One output is
-    // asked for, and there is room for one; null lets ONNX Runtime allocate it, and take its default options.
+    // and points to live values, which are only read: the one caller holds all of them during this call. There is room for
+    // as many outputs as are asked for; null lets ONNX Runtime allocate them, and take its default options.
     let status = unsafe {
         (api().Run)(
             session.ptr().cast_mut(),
@@ -85,15 +119,83 @@ fn run(session: &Session, inputs: &[(*const c_char, *const ort::sys::OrtValue)])
             values.len(),
             outputs.as_ptr(),
             outputs.len(),
-            &mut features,
+            answers.as_mut_ptr(),
         )
     };
     // SAFETY: `status` is what the call above returned, and it is used once.
     unsafe { ort::Error::result_from_status(status) }?;
-    let features = NonNull::new(features).ok_or_else(|| ort::Error::new("the graph gave no output `features`"))?;
-    // SAFETY: `features` is a valid tensor that nobody else owns. It is in the memory of the CPU, where the default
-    // allocator is; it is read once and dropped, so that nothing is ever allocated with it.
-    Ok(unsafe { DynValue::from_ptr(features, Some(&Allocator::default())) })
+    let owned = answers.into_iter().map(|answer| {
+        let answer = NonNull::new(answer).ok_or_else(|| ort::Error::new("the graph gave no answer for an output"))?;
+        // SAFETY: `answer` is a valid value that nobody else owns. It is in the memory of the CPU, where the default
+        // allocator is; it is read once and dropped, so that nothing is ever allocated with it.
+        Ok(unsafe { DynValue::from_ptr(answer, Some(&Allocator::default())) })
+    });
+    owned.collect()
+}
+
+/// A copy of a tensor of numbers.
+#[expect(unsafe_code, reason = "ort gives bytes of one dtype at a time, and not of every dtype")]
+fn array_of(value: &DynValue, name: String) -> Result<Array, Error> {
+    let refused = |what: &str| Error::new(ErrorKind::Unsupported, format!("output `{name}` is {what}"));
+    let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
+        return Err(refused("no tensor"));
+    };
+    let dtype = dtype_of(*ty).ok_or_else(|| refused("of a dtype that is none here"))?;
+    let sides: Option<Vec<u64>> = shape.iter().map(|&side| u64::try_from(side).ok()).collect();
+    let sides = sides.ok_or_else(|| refused("of an unknown size"))?;
+    let count = sides.iter().try_fold(1u64, |count, &side| count.checked_mul(side));
+    let byte_count = count.and_then(|count| usize::try_from(count.checked_mul(dtype.size_bits() / 8)?).ok());
+    let byte_count = byte_count.ok_or_else(|| refused("larger than memory"))?;
+    if byte_count == 0 {
+        return Array::new(name, dtype, &sides, &[]);
+    }
+    let mut data = ptr::null_mut();
+    // SAFETY: `value` is a live tensor of numbers, as its type says; the address of its data is written to `data`.
+    let status = unsafe { (api().GetTensorMutableData)(value.ptr().cast_mut(), &mut data) };
+    // SAFETY: `status` is what the call above returned, and it is used once.
+    unsafe { ort::Error::result_from_status(status) }.map_err(|cause| refused("not to be read").with_source(cause))?;
+    if data.is_null() {
+        return Err(refused("without data"));
+    }
+    // SAFETY: the data of a tensor of this dtype and these sides is that many bytes, in the memory of the CPU, which nobody
+    // writes to: the value is held here, and has been computed.
+    let bytes = unsafe { slice::from_raw_parts(data.cast::<u8>().cast_const(), byte_count) };
+    Array::new(name, dtype, &sides, bytes)
+}
+
+/// Whether ONNX Runtime's dtypes are ours, by name, in both directions.
+macro_rules! elements {
+    ($($stored:ident $element:ident $sys:ident,)*) => {
+        fn dtype_of(element: TensorElementType) -> Option<StoredDtype> {
+            match element {
+                $(TensorElementType::$element => Some(StoredDtype::$stored),)*
+                _ => None,
+            }
+        }
+
+        fn element_of(dtype: StoredDtype) -> ort::Result<ElementType> {
+            match dtype {
+                $(StoredDtype::$stored => Ok(ElementType::$sys),)*
+                other => Err(ort::Error::new(format!("it has no tensors of {}", other.name()))),
+            }
+        }
+    };
+}
+
+elements! {
+    F32 Float32 ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+    F64 Float64 ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
+    F16 Float16 ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+    Bf16 Bfloat16 ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
+    I8 Int8 ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+    I16 Int16 ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16,
+    I32 Int32 ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+    I64 Int64 ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+    U8 Uint8 ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+    U16 Uint16 ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
+    U32 Uint32 ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,
+    U64 Uint64 ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
+    Bool Bool ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
 }
 
 /// Commits a session whose graph is `graph` and whose external data is `weights` instead of a file.
@@ -125,23 +227,25 @@ pub(super) fn commit_from_memory(mut builder: SessionBuilder, graph: &[u8], weig
 }
 
 /// A value of ONNX Runtime that lies over the tensor's bytes in the composed mapping.
-#[expect(unsafe_code, reason = "the only way to give memory without a copy; see the head of this file")]
-pub(super) fn tensor_over(weights: &WeightsReader, tensor: &BaseTensor) -> Result<DynValue, Error> {
+pub(super) fn weight_over(weights: &WeightsReader, tensor: &BaseTensor) -> Result<DynValue, Error> {
     let refused = || Error::new(ErrorKind::Unsupported, format!("tensor `{}`: cannot be an input", tensor.name));
     let bytes = weights.as_ref().get(tensor.place.clone()).ok_or_else(refused)?;
-    let shape: Vec<i64> =
-        tensor.shape.iter().map(|&side| i64::try_from(side)).collect::<Result<_, _>>().map_err(|_| refused())?;
-    let element = match tensor.dtype {
-        Dtype::F32 => ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-        Dtype::F16 => ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
-        Dtype::BF16 => ElementType::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16,
-        _ => return Err(refused()),
-    };
+    let value = element_of(tensor.stored()).and_then(|element| tensor_over(bytes, &tensor.shape, element));
+    value.map_err(|cause| refused().with_source(cause))
+}
+
+/// A value of ONNX Runtime that lies over `bytes`, which the caller keeps where they are, unwritten, for as long as it keeps
+/// the value.
+#[expect(unsafe_code, reason = "the only way to give memory without a copy; see the head of this file")]
+fn tensor_over(bytes: &[u8], shape: &[u64], element: ElementType) -> ort::Result<DynValue> {
+    let shape: Result<Vec<i64>, _> = shape.iter().map(|&side| i64::try_from(side)).collect();
+    let shape = shape.map_err(|_| ort::Error::new("a side is longer than ONNX Runtime can count"))?;
     let info = MemoryInfo::default();
     let mut value = ptr::null_mut();
     // SAFETY: `info` and `shape` live during the call; `bytes` are as many as the shape takes (checked when the base was
-    // opened), and they stay mapped and unwritten while a reader of these weights lives, which the caller drops after the
-    // value. ONNX Runtime takes the address as mutable and never writes to an input.
+    // opened, or the array made), and they stay where they are and unwritten while the value lives: over a mapping, because
+    // the caller drops the value before its reader; over an array, because the run ends before the borrow. ONNX Runtime takes
+    // the address as mutable and never writes to an input.
     let status = unsafe {
         (api().CreateTensorWithDataAsOrtValue)(
             info.ptr(),
@@ -154,8 +258,8 @@ pub(super) fn tensor_over(weights: &WeightsReader, tensor: &BaseTensor) -> Resul
         )
     };
     // SAFETY: `status` is what the call above returned, and it is used once.
-    unsafe { ort::Error::result_from_status(status) }.map_err(|cause| refused().with_source(cause))?;
-    let value = NonNull::new(value).ok_or_else(refused)?;
+    unsafe { ort::Error::result_from_status(status) }?;
+    let value = NonNull::new(value).ok_or_else(|| ort::Error::new("no value was made"))?;
     // SAFETY: `value` is a valid tensor that nobody else owns. It does not own its bytes, so that releasing it frees
     // only the handle; the allocator is the one of the memory that `info` describes.
     Ok(unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) })

@@ -36,7 +36,7 @@ impl Engine for Idle {
     }
 
     fn over(&self, weights: &Weights) -> Result<Box<dyn Inference>, Error> {
-        Ok(Box::new(Nothing(weights.base().feature_width())))
+        Ok(Box::new(Nothing(weights.base().pictures()?.feature_width())))
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn rows(bases: &Bases, settings: &OrtSettings) -> anyhow::Result<Vec<
         let reasons: Vec<_> = report.fallbacks.iter().map(|fallback| fallback.reason.as_str()).collect();
         render::note(&format!("left out: the packed tier ({})", reasons.join("; ")));
     }
-    let pixels = pixels(base);
+    let pixels = pixels(base)?;
     let expected = plain.features(&pixels, 1)?;
     for (_, session, _) in &ours {
         let features = session.features(&pixels, 1)?;
@@ -86,7 +86,7 @@ pub(super) fn rows(bases: &Bases, settings: &OrtSettings) -> anyhow::Result<Vec<
 }
 
 /// One random input.
-pub(super) fn pixels(base: &BaseModel) -> Vec<f32> {
+pub(super) fn pixels(base: &BaseModel) -> Result<Vec<f32>, taskvec_runtime::Error> {
     let mut random = Random::new(3, "pixels");
-    (0..base.preprocessing().pixels_len()).map(|_| random.normal()).collect()
+    Ok((0..base.pictures()?.pixels_len()).map(|_| random.normal()).collect())
 }

@@ -17,7 +17,7 @@ const ROUNDS: usize = 7;
 /// the file in the page cache.
 pub(super) fn row(bases: &Bases, ort: &EngineChoice) -> anyhow::Result<Row> {
     let folder = bases.attention.folder();
-    let pixels = pixels(&bases.attention);
+    let pixels = pixels(&bases.attention)?;
     let note = loop {
         // Just written: the note is given once the file has settled.
         if let Some(note) = BaseModel::open(folder)?.verified() {

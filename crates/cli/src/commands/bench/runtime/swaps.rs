@@ -24,7 +24,7 @@ pub(super) fn rows(bases: &Bases, ort: &EngineChoice) -> anyhow::Result<Vec<Row>
     let base = &bases.attention;
     let skills = [skill(&tenth(base, "one", true, 2)?)?, skill(&tenth(base, "two", true, 3)?)?];
     let session = crate::commands::open(base, ort)?.keeping_pages();
-    let load = Load { pixels: pixels(base), session, skills };
+    let load = Load { pixels: pixels(base)?, session, skills };
     let calm = load.while_doing(|_| {
         thread::sleep(PAUSE * SPACED_SWAPS as u32);
         Ok(())

@@ -70,6 +70,7 @@ fn learn<'a>(
     let could_be = |tensor: &&BaseTensor| {
         tensor.editable
             && tensor.dtype == Dtype::F32
+            && tensor.quantization.is_none()
             && tensor.shape.len() == 2
             && tensor.place.len() >= EXTERNAL_BYTES_MIN
     };

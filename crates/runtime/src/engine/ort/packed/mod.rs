@@ -33,8 +33,10 @@ use ort::value::DynValue;
 use self::kept::{DATA, MODEL, MadeOf, Stamps};
 use self::layout::Layout;
 use self::mapped::MappedSession;
+use super::Place;
 use super::inputs::{self, Inputs};
-use super::{Place, runner};
+use super::runner::{self, Runner};
+use crate::array::Array;
 use crate::base_model::BaseModel;
 use crate::engine::capability::{self, Depth, Prepares};
 use crate::engine::{Inference, Provider};
@@ -116,7 +118,7 @@ impl Packed {
         let inputs: Vec<_> =
             (0..base.tensors().len()).filter(|number| base.tensors()[*number].editable && !is_packed(number)).collect();
         let names =
-            inputs.iter().map(|&number| inputs::c_name(&base.tensors()[number].name)).collect::<Result<_, _>>()?;
+            inputs.iter().map(|&number| runner::c_name(&base.tensors()[number].name)).collect::<Result<_, _>>()?;
         let (base, stamps, layouts, free) = (base.clone(), kept.stamps, kept.layouts, Mutex::new(None));
         let shared = Shared { place, base, folder, stamps, layouts, matrices, places, inputs, names, free };
         Ok(Self { shared: Arc::new(shared) })
@@ -150,7 +152,7 @@ impl Prepares for Packed {
             }
         }
         let tensors = self.shared.base.tensors();
-        let values = self.shared.inputs.iter().map(|&tensor| runner::tensor_over(&reader, &tensors[tensor]));
+        let values = self.shared.inputs.iter().map(|&tensor| runner::weight_over(&reader, &tensors[tensor]));
         let values = values.collect::<Result<_, _>>()?;
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(Served { values, session: Some(session), changed, weights: reader, shared }))
@@ -181,7 +183,7 @@ impl Shared {
             let session = session.map_err(|cause| self.place.refuses(&self.base, cause))?;
             let inputs = self.inputs.iter().map(|&tensor| &self.base.tensors()[tensor]);
             inputs::check_inputs(&session, inputs)?;
-            Ok(self.place.runner(session, &self.base))
+            self.place.runner(session, &self.base)
         };
         let data = self.folder.join(DATA);
         let made =
@@ -228,10 +230,20 @@ struct Served {
     shared: Arc<Shared>,
 }
 
+impl Served {
+    fn runner(&self) -> Result<&Runner, Error> {
+        let session = self.session.as_ref().ok_or_else(|| Error::new(ErrorKind::Usage, "the composition is gone"))?;
+        Ok(session.runner())
+    }
+}
+
 impl Inference for Served {
     fn features(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, Error> {
-        let session = self.session.as_ref().ok_or_else(|| Error::new(ErrorKind::Usage, "the composition is gone"))?;
-        session.runner().features(&self.shared.names, &self.values, pixels, batch)
+        self.runner()?.features(&self.shared.names, &self.values, pixels, batch)
+    }
+
+    fn run(&self, inputs: &[Array]) -> Result<Vec<Array>, Error> {
+        self.runner()?.run(&self.shared.names, &self.values, inputs)
     }
 
     fn retire(mut self: Box<Self>, keep_pages: bool) {

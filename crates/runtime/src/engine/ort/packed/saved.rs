@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 
-use super::super::onnx::{
+use taskvec_bundle::onnx::{
     ATTRIBUTE_GRAPHS, ENTRY_KEY, ENTRY_VALUE, Fields, GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, NODE_ATTRIBUTE,
     NODE_INPUT, TENSOR_EXTERNAL_DATA, TENSOR_NAME, string, write_field,
 };

@@ -3,53 +3,87 @@
 //!
 //! Nothing is decoded that is not looked at, so that all else can be copied as it is.
 
+use crate::tensors::StoredDtype;
+
 /// `ModelProto.graph`.
-pub(super) const MODEL_GRAPH: u64 = 7;
+pub const MODEL_GRAPH: u64 = 7;
 /// `GraphProto.node`, of `NodeProto`.
-pub(super) const GRAPH_NODE: u64 = 1;
+pub const GRAPH_NODE: u64 = 1;
 /// `GraphProto.initializer`, of `TensorProto`.
-pub(super) const GRAPH_INITIALIZER: u64 = 5;
+pub const GRAPH_INITIALIZER: u64 = 5;
 /// `GraphProto.input`, of `ValueInfoProto`.
-pub(super) const GRAPH_INPUT: u64 = 11;
+pub const GRAPH_INPUT: u64 = 11;
 /// `NodeProto.input`, a name.
-pub(super) const NODE_INPUT: u64 = 1;
+pub const NODE_INPUT: u64 = 1;
 /// `NodeProto.attribute`, of `AttributeProto`.
-pub(super) const NODE_ATTRIBUTE: u64 = 5;
+pub const NODE_ATTRIBUTE: u64 = 5;
 /// `AttributeProto.g` and `AttributeProto.graphs`, of `GraphProto`.
-pub(super) const ATTRIBUTE_GRAPHS: [u64; 2] = [6, 11];
+pub const ATTRIBUTE_GRAPHS: [u64; 2] = [6, 11];
 /// `TensorProto.name`.
-pub(super) const TENSOR_NAME: u64 = 8;
+pub const TENSOR_NAME: u64 = 8;
 /// `TensorProto.external_data`, of `StringStringEntryProto`.
-pub(super) const TENSOR_EXTERNAL_DATA: u64 = 13;
+pub const TENSOR_EXTERNAL_DATA: u64 = 13;
 /// `StringStringEntryProto.key`.
-pub(super) const ENTRY_KEY: u64 = 1;
+pub const ENTRY_KEY: u64 = 1;
 /// `StringStringEntryProto.value`.
-pub(super) const ENTRY_VALUE: u64 = 2;
+pub const ENTRY_VALUE: u64 = 2;
 /// `ValueInfoProto.name`.
-pub(super) const VALUE_NAME: u64 = 1;
+pub const VALUE_NAME: u64 = 1;
+
+/// `TensorProto.DataType` of each dtype that is one of both.
+const DTYPES: [(i32, StoredDtype); 13] = [
+    (1, StoredDtype::F32),
+    (2, StoredDtype::U8),
+    (3, StoredDtype::I8),
+    (4, StoredDtype::U16),
+    (5, StoredDtype::I16),
+    (6, StoredDtype::I32),
+    (7, StoredDtype::I64),
+    (9, StoredDtype::Bool),
+    (10, StoredDtype::F16),
+    (11, StoredDtype::F64),
+    (12, StoredDtype::U32),
+    (13, StoredDtype::U64),
+    (16, StoredDtype::Bf16),
+];
+
+/// The dtype with this number in `TensorProto.DataType`; none for what is no number, or none that can be named here.
+pub fn dtype_of(data_type: i32) -> Option<StoredDtype> {
+    DTYPES.iter().find(|(number, _)| *number == data_type).map(|(_, dtype)| *dtype)
+}
+
+/// The number of a dtype in `TensorProto.DataType`, if it has one.
+pub fn data_type_of(dtype: StoredDtype) -> Option<i32> {
+    DTYPES.iter().find(|(_, known)| *known == dtype).map(|(number, _)| *number)
+}
 
 /// The wire type of strings, messages and bytes: a length and that many bytes.
 const LENGTH_DELIMITED: u64 = 2;
 
 /// One field of a message.
-pub(super) struct Field<'a> {
+#[derive(Debug)]
+pub struct Field<'a> {
     number: u64,
     wire: u64,
     /// All its bytes, with its key.
-    pub(super) whole: &'a [u8],
+    pub whole: &'a [u8],
     /// Its value, without the length.
     payload: &'a [u8],
 }
 
 impl<'a> Field<'a> {
     /// Its value, if it is field `number` and a string, a message or bytes.
-    pub(super) fn payload_of(&self, number: u64) -> Option<&'a [u8]> {
+    pub fn payload_of(&self, number: u64) -> Option<&'a [u8]> {
         (self.number == number && self.wire == LENGTH_DELIMITED).then_some(self.payload)
     }
 }
 
 /// The fields of a message in their order; `None` once, at the end, if the bytes are no message.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+#[derive(Clone, Debug)]
+pub struct Fields<'a>(
+    /// What is left of the message.
+    pub &'a [u8],
+);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Option<Field<'a>>;
@@ -104,7 +138,7 @@ fn write_varint(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A field that is a string, a message or bytes.
-pub(super) fn write_field(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
+pub fn write_field(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
     write_varint(bytes, (number << 3) | LENGTH_DELIMITED);
     write_varint(bytes, payload.len() as u64);
     bytes.extend_from_slice(payload);
@@ -112,7 +146,7 @@ pub(super) fn write_field(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
 
 /// The value of string `number` in a message, if it has one; the last counts, as everywhere in protobuf. `None` outside:
 /// it cannot be read.
-pub(super) fn string(message: &[u8], number: u64) -> Option<Option<&[u8]>> {
+pub fn string(message: &[u8], number: u64) -> Option<Option<&[u8]>> {
     let mut value = None;
     for field in Fields(message) {
         value = field?.payload_of(number).or(value);
