@@ -12,6 +12,7 @@ mod interrupt;
 mod journey;
 #[cfg(unix)]
 mod offline;
+mod onnx_bases;
 mod openvino;
 #[cfg(target_os = "linux")]
 mod peak_memory;

@@ -36,6 +36,26 @@ pub(super) fn has_onnxruntime() -> bool {
     found
 }
 
+/// A Python with the packages onnx, onnxruntime and numpy, in which the gate installs them.
+pub(super) fn python() -> Option<PathBuf> {
+    python_in("target/python", "onnx", "`bash tests/run` installs it into target/python")
+}
+
+/// A Python with PyTorch, which nothing here installs: it is large.
+pub(super) fn pytorch() -> Option<PathBuf> {
+    python_in("target/torch", "torch", "make an environment with torch, transformers, onnxscript, onnx in target/torch")
+}
+
+fn python_in(environment: &str, package: &str, how: &str) -> Option<PathBuf> {
+    let environment = repository().join(environment);
+    let pythons = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    let found = pythons.map(|entry| entry.path()).any(|python| python.join("site-packages").join(package).is_dir());
+    if !found {
+        left_out(&format!("no Python package {package} ({how})"));
+    }
+    found.then(|| environment.join("bin/python"))
+}
+
 /// The ONNX Runtime library with OpenVINO, from the wheel that the gate installs.
 pub(super) fn openvino() -> Option<PathBuf> {
     let folders = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());

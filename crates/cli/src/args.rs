@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Make a pack from a finished training run
     Pack(Pack),
+    /// Make a base bundle of an ONNX model, or of a base that `taskvec train` has trained
+    Bundle(Bundle),
     /// Show what is in a pack, and how many bits each part costs beside its bound
     Inspect(Inspect),
     /// Make a key pair to sign packs with
@@ -113,6 +115,36 @@ pub(crate) struct BudgetTyped {
     /// Show the curve of bytes against error, and draw it into this SVG file
     #[arg(long, value_name = "SVGFILE", requires = "budget")]
     pub(crate) curve: Option<PathBuf>,
+}
+
+/// Make a base bundle: weights in one file, the graph without them, and a description. The original is not changed.
+#[derive(Debug, Args)]
+pub(crate) struct Bundle {
+    /// The model (a file that ends in `.onnx`), or the run folder of a base
+    pub(crate) model: PathBuf,
+    /// The checkpoint that the model was exported or quantized from, or its bundle: packs made for that are then attached to
+    /// this base too
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) of: Option<PathBuf>,
+    /// Weights that packs may edit: `all`, `attention`, or a pattern such as `*.query.*` on their names and on their layers'; may
+    /// be given several times (default: all; with a bundle in --of, those that may be edited there)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) editable: Vec<String>,
+    /// Size of a named side of an input when the base is tried (default: 1 for a batch, else 8)
+    #[arg(long, value_name = "SIDE=SIZE", value_parser = named::<u64>)]
+    pub(crate) size: Vec<(String, u64)>,
+    /// What an input is filled with when the base is tried, where not any number will do
+    #[arg(long, value_name = "INPUT=NUMBER", value_parser = named::<f64>)]
+    pub(crate) fill: Vec<(String, f64)>,
+    /// Name of the base (default: the model's file name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Path of the ONNX Runtime library that compares the answers, if it is not where it is looked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// The folder to write; it must not be there yet
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
 }
 
 /// Write base + sum of alpha * delta as a checkpoint.
@@ -279,6 +311,12 @@ pub(crate) struct PackAtAlpha {
     pub(crate) path: PathBuf,
     /// The pack's recommended alpha when none was typed.
     pub(crate) alpha: Option<f32>,
+}
+
+/// `NAME=VALUE`.
+fn named<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(String, T), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.parse().map_err(|cause: T::Err| format!("`{value}`: {cause}"))?))
 }
 
 /// `300KiB`, `2MiB`, or a number of bytes.

@@ -51,6 +51,7 @@ pub mod evaluate;
 mod examples;
 pub mod export;
 mod finetune;
+pub mod import;
 pub mod lora;
 pub mod mask;
 pub mod optimizer;

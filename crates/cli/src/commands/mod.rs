@@ -4,6 +4,7 @@ mod answers;
 mod apply;
 mod bench;
 mod budget;
+mod bundle;
 mod demo;
 mod diff;
 mod inspect;
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Diff(typed) => diff::run(&typed, json),
         Command::Apply(typed) => apply::run(&typed, json),
         Command::Pack(typed) => pack::run(&typed, json),
+        Command::Bundle(typed) => bundle::run(&typed, json),
         Command::Inspect(typed) => inspect::run(&typed, json),
         Command::Key(typed) => key::run(&typed, json),
         Command::Sign(typed) => sign::run(&typed, json),
@@ -62,17 +64,22 @@ fn values(name: ValuesName) -> Values {
     }
 }
 
-/// The library's words for what was typed. A Python environment of this project in `target` is looked at as well.
+/// The library's words for what was typed.
 fn engine(name: EngineName, library: Option<&Path>) -> EngineChoice {
-    let settings = OrtSettings {
-        library: library.map(Path::to_owned),
-        python_environments: vec!["target/python".into()],
-        ..OrtSettings::default()
-    };
+    let settings = onnx_runtime(library);
     match name {
         EngineName::Auto => EngineChoice::Auto(settings),
         EngineName::Ort => EngineChoice::Ort(settings),
         EngineName::Burn => EngineChoice::Burn,
+    }
+}
+
+/// ONNX Runtime. A Python environment of this project in `target` is looked at as well.
+fn onnx_runtime(library: Option<&Path>) -> OrtSettings {
+    OrtSettings {
+        library: library.map(Path::to_owned),
+        python_environments: vec!["target/python".into()],
+        ..OrtSettings::default()
     }
 }
 

@@ -1,0 +1,203 @@
+//! What a graph says about its inputs, its outputs, and who uses which tensor how.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use prost::Message;
+use taskvec_bundle::onnx::dtype_of;
+use taskvec_bundle::{Arrays, Port, Side, StoredDtype};
+
+use crate::error::{Error, Result};
+use crate::export::onnx::ValueInfoProto;
+
+/// Of an ONNX model what is looked at here; numbers of weights are skipped, not read.
+#[derive(Clone, PartialEq, Message)]
+struct ModelProto {
+    #[prost(message, optional, tag = "7")]
+    graph: Option<GraphProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GraphProto {
+    #[prost(message, repeated, tag = "1")]
+    node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "5")]
+    initializer: Vec<InitializerProto>,
+    #[prost(message, repeated, tag = "11")]
+    input: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "12")]
+    output: Vec<ValueInfoProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeProto {
+    #[prost(string, repeated, tag = "1")]
+    input: Vec<String>,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<AttributeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AttributeProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int64, optional, tag = "3")]
+    i: Option<i64>,
+    #[prost(message, optional, tag = "6")]
+    g: Option<GraphProto>,
+    #[prost(message, repeated, tag = "11")]
+    graphs: Vec<GraphProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct InitializerProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    data_type: i32,
+    #[prost(int32, repeated, tag = "5")]
+    int32_data: Vec<i32>,
+    #[prost(string, tag = "8")]
+    name: String,
+}
+
+/// A graph, without its numbers.
+pub(super) struct Graph {
+    inputs: Vec<ValueInfoProto>,
+    outputs: Vec<ValueInfoProto>,
+    initializers: HashSet<String>,
+    uses: HashMap<String, Vec<Use>>,
+    /// Whole numbers that are written one by one: zero points, as `onnx.helper` writes them.
+    written_one_by_one: BTreeMap<String, (StoredDtype, Vec<u64>, Vec<u8>)>,
+}
+
+/// One use of a tensor.
+pub(super) struct Use {
+    /// The operator's name.
+    pub(super) op: String,
+    /// Which of its inputs the tensor is.
+    pub(super) input: usize,
+    /// The node's name; exporters write the layer's into it.
+    pub(super) node: String,
+    /// All inputs of the node.
+    pub(super) inputs: Vec<String>,
+    /// Its attribute `axis`.
+    pub(super) axis: Option<i64>,
+}
+
+impl Graph {
+    /// # Errors
+    /// `Damaged` when the bytes are no ONNX model.
+    pub(super) fn read(model: &[u8]) -> Result<Graph> {
+        let no_model = || {
+            Error::damaged("no ONNX model: it holds no graph")
+                .with_help("name the `.onnx` file that the exporter wrote")
+        };
+        let model = ModelProto::decode(model).map_err(|cause| no_model().caused_by(cause))?;
+        let graph = model.graph.ok_or_else(no_model)?;
+        let mut uses = HashMap::new();
+        note_uses(&graph, &mut uses);
+        let one_by_one = graph.initializer.iter().filter_map(|initializer| {
+            let dtype = dtype_of(initializer.data_type)?;
+            if initializer.int32_data.is_empty() {
+                return None;
+            }
+            let numbers = initializer.int32_data.iter();
+            let bytes = match dtype {
+                // Of an element of 8 bits the lowest 8 count.
+                StoredDtype::I8 | StoredDtype::U8 => numbers.map(|&number| number as u8).collect(),
+                StoredDtype::I32 => numbers.flat_map(|number| number.to_le_bytes()).collect(),
+                _ => return None,
+            };
+            let shape = initializer.dims.iter().map(|&side| u64::try_from(side).ok()).collect::<Option<Vec<_>>>()?;
+            Some((initializer.name.clone(), (dtype, shape, bytes)))
+        });
+        let written_one_by_one = one_by_one.collect();
+        let initializers = graph.initializer.into_iter().map(|initializer| initializer.name).collect();
+        Ok(Graph { inputs: graph.input, outputs: graph.output, initializers, uses, written_one_by_one })
+    }
+
+    /// Whether it has an initializer of this name.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.initializers.contains(name)
+    }
+
+    /// How the tensor of this name is used.
+    pub(super) fn uses(&self, name: &str) -> &[Use] {
+        self.uses.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it is given from outside or may be, or is an answer itself: then it is more than a weight.
+    pub(super) fn is_port(&self, name: &str) -> bool {
+        self.inputs.iter().chain(&self.outputs).any(|port| port.name == name)
+    }
+
+    /// Initializers of whole numbers that are written one by one, by name.
+    pub(super) fn written_one_by_one(&self) -> &BTreeMap<String, (StoredDtype, Vec<u64>, Vec<u8>)> {
+        &self.written_one_by_one
+    }
+
+    /// What goes in and what comes out. `sizes` and `fills` are the caller's choice for a trial; sides without a size are 1 if
+    /// their name speaks of a batch, else 8.
+    ///
+    /// # Errors
+    /// `Unsupported` for an input or output that is no tensor of numbers, `Usage` for a size or fill of nothing.
+    pub(super) fn arrays(&self, sizes: &[(String, u64)], fills: &[(String, f64)]) -> Result<Arrays> {
+        // Before IR version 4, initializers are inputs as well.
+        let given = self.inputs.iter().filter(|input| !self.initializers.contains(&input.name));
+        let mut inputs = given.map(port).collect::<Result<Vec<_>>>()?;
+        let outputs = self.outputs.iter().map(port).collect::<Result<Vec<_>>>()?;
+        for (name, fill) in fills {
+            let Some(input) = inputs.iter_mut().find(|input| input.name == *name) else {
+                let names: Vec<_> = inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+                return Err(Error::usage(format!("there is no input `{name}` to fill"))
+                    .with_help(format!("inputs of this model: {}", names.join(", "))));
+            };
+            input.fill = Some(*fill);
+        }
+        let mut of_trial = BTreeMap::new();
+        for side in inputs.iter().flat_map(|input| &input.shape) {
+            if let Side::Named(name) = side {
+                of_trial.entry(name.clone()).or_insert(if name.to_lowercase().contains("batch") { 1 } else { 8 });
+            }
+        }
+        for (name, size) in sizes {
+            let Some(known) = of_trial.get_mut(name) else {
+                let names: Vec<_> = of_trial.keys().map(|name| format!("`{name}`")).collect();
+                return Err(Error::usage(format!("no side of an input is called `{name}`"))
+                    .with_help(format!("sides of this model: {}", names.join(", "))));
+            };
+            *known = *size;
+        }
+        Ok(Arrays { inputs, outputs, sizes: of_trial })
+    }
+}
+
+fn note_uses(graph: &GraphProto, uses: &mut HashMap<String, Vec<Use>>) {
+    for node in &graph.node {
+        let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").and_then(|attribute| attribute.i);
+        for (input, name) in node.input.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let (op, node_name, inputs) = (node.op_type.clone(), node.name.clone(), node.input.clone());
+            uses.entry(name.clone()).or_default().push(Use { op, input, node: node_name, inputs, axis });
+        }
+        for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            note_uses(inner, uses);
+        }
+    }
+}
+
+fn port(value: &ValueInfoProto) -> Result<Port> {
+    let refuse = |what: &str| Error::unsupported(format!("`{}` {what}, expected a tensor of numbers", value.name));
+    let tensor = value.r#type.as_ref().and_then(|it| it.tensor_type.as_ref()).ok_or_else(|| refuse("is no tensor"))?;
+    let dtype = dtype_of(tensor.elem_type).ok_or_else(|| refuse("holds no numbers"))?;
+    let sides = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+    let side = |(index, side): (usize, &crate::export::onnx::DimensionProto)| match (side.dim_value, &side.dim_param) {
+        (Some(size), _) if size > 0 => Side::Fixed(size as u64),
+        (_, Some(name)) if !name.is_empty() => Side::Named(name.clone()),
+        _ => Side::Named(format!("{}.{index}", value.name)),
+    };
+    Ok(Port { name: value.name.clone(), dtype, shape: sides.iter().enumerate().map(side).collect(), fill: None })
+}
