@@ -148,30 +148,59 @@ pub(crate) const fn mask(count: u32) -> u64 {
     1_u64.wrapping_shl(count).wrapping_sub(1)
 }
 
+/// Where bit fields go: they are written, or only counted, so that one loop says how long a stream is and makes it.
+#[cfg(feature = "write")]
+pub(crate) trait BitSink {
+    /// Appends the lowest `count` bits of `field`, at most 56; the others are zero.
+    fn put(&mut self, field: u64, count: u32);
+
+    /// Appends a Rice code.
+    fn put_rice(&mut self, number: u64, k: u32);
+}
+
 /// Writes bit fields.
 #[cfg(feature = "write")]
 #[derive(Debug, Default)]
 pub(crate) struct BitWriter {
     bytes: alloc::vec::Vec<u8>,
     window: u64,
+    /// Bits of the window in use, at most 63.
     count: u32,
 }
 
 #[cfg(feature = "write")]
 impl BitWriter {
-    /// Appends the lowest `count` bits of `field`, at most 56; the others are zero.
-    pub(crate) fn put(&mut self, field: u64, count: u32) {
-        self.window |= field.wrapping_shl(self.count);
-        self.count = self.count.wrapping_add(count);
-        while self.count >= 8 {
-            self.bytes.push(crate::width::low_byte(self.window));
-            self.window >>= 8;
-            self.count = self.count.wrapping_sub(8);
-        }
+    /// A writer of a stream of so many bytes.
+    pub(crate) fn with_capacity(size_bytes: u64) -> Self {
+        let bytes = alloc::vec::Vec::with_capacity(crate::width::length(size_bytes));
+        Self { bytes, window: 0, count: 0 }
     }
 
-    /// Appends a Rice code.
-    pub(crate) fn put_rice(&mut self, number: u64, k: u32) {
+    /// Fills up the last byte with zeros.
+    pub(crate) fn finish(mut self) -> alloc::vec::Vec<u8> {
+        let used = crate::width::length(u64::from(self.count.div_ceil(8)));
+        self.bytes.extend(self.window.to_le_bytes().iter().take(used));
+        self.bytes
+    }
+}
+
+#[cfg(feature = "write")]
+impl BitSink for BitWriter {
+    #[inline]
+    fn put(&mut self, field: u64, count: u32) {
+        self.window |= field.wrapping_shl(self.count);
+        let used = self.count.wrapping_add(count);
+        if used < 64 {
+            self.count = used;
+            return;
+        }
+        self.bytes.extend_from_slice(&self.window.to_le_bytes());
+        // At most 56 bits came, so at least 8 were there, and the shift is no more than 56.
+        self.window = field.wrapping_shr(64_u32.wrapping_sub(self.count));
+        self.count = used.wrapping_sub(64);
+    }
+
+    fn put_rice(&mut self, number: u64, k: u32) {
         let mut quotient = number.wrapping_shr(k);
         while quotient >= 32 {
             self.put(0, 32);
@@ -181,13 +210,32 @@ impl BitWriter {
         self.put(1_u64.wrapping_shl(zeros), zeros.wrapping_add(1));
         self.put(number & mask(k), k);
     }
+}
 
-    /// Fills up the last byte with zeros.
-    pub(crate) fn finish(mut self) -> alloc::vec::Vec<u8> {
-        if self.count > 0 {
-            self.bytes.push(crate::width::low_byte(self.window));
-        }
-        self.bytes
+/// Counts bits.
+#[cfg(feature = "write")]
+#[derive(Debug, Default)]
+pub(crate) struct BitCounter(u64);
+
+#[cfg(feature = "write")]
+impl BitCounter {
+    /// What `BitWriter` makes of as many.
+    pub(crate) const fn size_bytes(&self) -> u64 {
+        self.0.div_ceil(8)
+    }
+}
+
+#[cfg(feature = "write")]
+impl BitSink for BitCounter {
+    #[inline]
+    fn put(&mut self, _field: u64, count: u32) {
+        self.0 = self.0.saturating_add(u64::from(count));
+    }
+
+    #[inline]
+    fn put_rice(&mut self, number: u64, k: u32) {
+        let bits = number.wrapping_shr(k).saturating_add(u64::from(k)).saturating_add(1);
+        self.0 = self.0.saturating_add(bits);
     }
 }
 
@@ -195,8 +243,9 @@ impl BitWriter {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{BitReader, BitWriter, mask};
+    use super::{BitCounter, BitReader, BitSink as _, BitWriter, mask};
     use crate::error::ErrorKind;
+    use crate::width::wide;
 
     /// Miri takes a thousand times as long, and wants fewer.
     const FIELDS_MAX: usize = if cfg!(miri) { 20 } else { 200 };
@@ -204,11 +253,13 @@ mod tests {
     proptest! {
         #[test]
         fn fields_come_back(fields in proptest::collection::vec((any::<u64>(), 0_u32..=56), 0..FIELDS_MAX)) {
-            let mut writer = BitWriter::default();
+            let (mut writer, mut counter) = (BitWriter::default(), BitCounter::default());
             for (field, count) in &fields {
                 writer.put(field & mask(*count), *count);
+                counter.put(field & mask(*count), *count);
             }
             let bytes = writer.finish();
+            prop_assert_eq!(counter.size_bytes(), wide(bytes.len()));
             let mut reader = BitReader::new(&bytes);
             for (field, count) in &fields {
                 prop_assert_eq!(reader.take(*count), Some(field & mask(*count)));
@@ -218,11 +269,13 @@ mod tests {
 
         #[test]
         fn rice_codes_come_back(numbers in proptest::collection::vec((0_u64..5000, 0_u32..=31), 0..FIELDS_MAX)) {
-            let mut writer = BitWriter::default();
+            let (mut writer, mut counter) = (BitWriter::default(), BitCounter::default());
             for (number, k) in &numbers {
                 writer.put_rice(*number, *k);
+                counter.put_rice(*number, *k);
             }
             let bytes = writer.finish();
+            prop_assert_eq!(counter.size_bytes(), wide(bytes.len()));
             let (mut reader, mut seldom) = (BitReader::new(&bytes), BitReader::new(&bytes));
             for (number, k) in &numbers {
                 prop_assert_eq!(reader.rice(*k), Some(*number));

@@ -101,21 +101,41 @@ pub(crate) const fn beyond(elements: usize) -> u8 {
     }
 }
 
-/// The stream for strictly ascending indices.
+/// The bytes of a bitmap, as its strictly ascending indices come.
 #[cfg(feature = "write")]
-pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
-    bytes(indices, elements).collect()
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bytes {
+    /// The bytes before this one are complete.
+    place: u64,
+    byte: u8,
 }
 
-/// The bytes of the bitmap, one after the other.
 #[cfg(feature = "write")]
-pub(crate) fn bytes(indices: &[u64], elements: u64) -> impl Iterator<Item = u8> {
-    let mut indices = indices.iter().copied().peekable();
-    (0..elements.div_ceil(8)).map(move |place| {
-        let mut byte = 0_u8;
-        while let Some(index) = indices.next_if(|index| *index >> 3 == place) {
-            byte |= 1_u8.wrapping_shl(crate::width::low_u32(index & 7));
+impl Bytes {
+    /// Tells `f` each byte that is complete now, and how many bytes of zero follow it.
+    #[inline]
+    pub(crate) fn push(&mut self, index: u64, f: impl FnMut(u8, u64)) {
+        let place = index >> 3;
+        if place != self.place {
+            self.skip_to(place, f);
         }
-        byte
-    })
+        self.byte |= 1_u8.wrapping_shl(crate::width::low_u32(index & 7));
+    }
+
+    /// Tells `f` the last bytes of the bitmap of so many elements.
+    pub(crate) fn finish(mut self, elements: u64, f: impl FnMut(u8, u64)) {
+        self.skip_to(elements.div_ceil(8), f);
+    }
+
+    fn skip_to(&mut self, place: u64, mut f: impl FnMut(u8, u64)) {
+        f(self.byte, place.saturating_sub(self.place).saturating_sub(1));
+        (self.place, self.byte) = (place, 0);
+    }
+}
+
+/// Appends a byte of a bitmap and the bytes of zero that follow it.
+#[cfg(feature = "write")]
+pub(crate) fn put(stream: &mut alloc::vec::Vec<u8>, byte: u8, zeros: u64) {
+    stream.push(byte);
+    stream.resize(stream.len().saturating_add(length(zeros)), 0);
 }

@@ -165,43 +165,105 @@ const fn ranked() -> [u8; 256] {
     ranked
 }
 
-/// The stream for strictly ascending indices.
+/// How often each byte occurs in a bitmap.
 #[cfg(feature = "write")]
-pub(crate) fn encode(indices: &[u64], elements: u64) -> alloc::vec::Vec<u8> {
-    use super::bitmap::bytes;
-    use crate::prefix_code::{code_lengths, codewords};
+#[derive(Debug)]
+pub(crate) struct ByteCounts([u64; 256]);
 
-    let mut counts = [0_u64; COUNTS];
-    for byte in bytes(indices, elements) {
-        if let Some(count) = counts.get_mut(length(u64::from(byte.count_ones()))) {
-            *count = count.saturating_add(1);
+#[cfg(feature = "write")]
+impl ByteCounts {
+    pub(crate) const fn new() -> Self {
+        Self([0; 256])
+    }
+
+    /// Counts a byte of the bitmap and the bytes of zero that follow it.
+    #[inline]
+    pub(crate) fn add(&mut self, byte: u8, zeros: u64) {
+        for (byte, more) in [(byte, 1), (0, zeros)] {
+            if let Some(count) = self.0.get_mut(usize::from(byte)) {
+                *count = count.saturating_add(more);
+            }
         }
     }
-    let lengths = code_lengths(&counts);
-    let codewords = codewords(&lengths);
-    let mut bits = crate::bits::BitWriter::default();
-    for length in &lengths {
-        bits.put(u64::from(*length), CODE_LENGTH_BITS);
+}
+
+/// The bits of each byte of a bitmap: the code of its count, and its rank.
+#[cfg(feature = "write")]
+#[derive(Debug)]
+pub(crate) struct ByteCode {
+    lengths: alloc::vec::Vec<u8>,
+    /// For each byte: the bits to write, at most 15 and 7, and how many.
+    fields: alloc::vec::Vec<(u64, u32)>,
+    size_bytes: u64,
+}
+
+#[cfg(feature = "write")]
+impl ByteCode {
+    /// The code that fits these counts best.
+    pub(crate) fn new(counts: &ByteCounts) -> Self {
+        use crate::prefix_code::{code_lengths, codewords};
+
+        let mut by_ones = [0_u64; COUNTS];
+        for (byte, count) in (0_u8..=u8::MAX).zip(counts.0) {
+            if let Some(sum) = by_ones.get_mut(length(u64::from(byte.count_ones()))) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        let lengths = code_lengths(&by_ones);
+        let words = codewords(&lengths);
+        let fields: alloc::vec::Vec<(u64, u32)> =
+            (0_u8..=u8::MAX).zip(ranks()).map(|(byte, rank)| field(byte, rank, &words)).collect();
+        let mut bits = u64::from(CODE_LENGTH_BITS).saturating_mul(wide(COUNTS));
+        for (count, (_, field_bits)) in counts.0.iter().zip(&fields) {
+            bits = bits.saturating_add(count.saturating_mul(u64::from(*field_bits)));
+        }
+        Self { lengths, fields, size_bytes: bits.div_ceil(8) }
     }
-    let ranks = ranks();
-    for byte in bytes(indices, elements) {
-        let ones = length(u64::from(byte.count_ones()));
-        let (Some((word, word_bits)), Some((_, rank_bits, threshold)), Some(rank)) =
-            (codewords.get(ones), GROUPS.get(ones), ranks.get(usize::from(byte)))
-        else {
-            continue;
-        };
-        bits.put(*word, *word_bits);
-        let (rank_bits, threshold) = (u32::from(*rank_bits), u64::from(*threshold));
-        if *rank < threshold {
-            bits.put(*rank, rank_bits);
-        } else {
-            let doubled = rank.saturating_add(threshold);
-            bits.put(doubled >> 1, rank_bits);
-            bits.put(doubled & 1, 1);
+
+    /// Size of the stream.
+    pub(crate) const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// What stands before the bytes.
+    pub(crate) fn start(&self, bits: &mut crate::bits::BitWriter) {
+        use crate::bits::BitSink as _;
+
+        for length in &self.lengths {
+            bits.put(u64::from(*length), CODE_LENGTH_BITS);
         }
     }
-    bits.finish()
+
+    /// Appends a byte of the bitmap and the bytes of zero that follow it.
+    #[inline]
+    pub(crate) fn put(&self, bits: &mut crate::bits::BitWriter, byte: u8, zeros: u64) {
+        use crate::bits::BitSink as _;
+
+        if let (Some((byte, byte_bits)), Some((zero, zero_bits))) =
+            (self.fields.get(usize::from(byte)), self.fields.first())
+        {
+            bits.put(*byte, *byte_bits);
+            (0..zeros).for_each(|_| bits.put(*zero, *zero_bits));
+        }
+    }
+}
+
+/// The bits of a byte with this rank among those with the same count, and how many they are.
+#[cfg(feature = "write")]
+fn field(byte: u8, rank: u64, words: &[(u64, u32)]) -> (u64, u32) {
+    let ones = length(u64::from(byte.count_ones()));
+    let (Some((word, word_bits)), Some((_, rank_bits, threshold))) = (words.get(ones), GROUPS.get(ones)) else {
+        return (0, 0);
+    };
+    let (rank_bits, threshold) = (u32::from(*rank_bits), u64::from(*threshold));
+    let (rank, rank_bits) = if rank < threshold {
+        (rank, rank_bits)
+    } else {
+        // Truncated binary: the upper bits come first, and the lowest one after them.
+        let doubled = rank.saturating_add(threshold);
+        ((doubled & 1).wrapping_shl(rank_bits) | doubled >> 1, rank_bits.wrapping_add(1))
+    };
+    (rank.wrapping_shl(*word_bits) | word, word_bits.wrapping_add(rank_bits))
 }
 
 /// For each byte its rank among those with the same count.

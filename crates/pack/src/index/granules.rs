@@ -108,38 +108,70 @@ pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong>
     if entries == extent.entries { Ok(()) } else { Err(stream.count_error(wide(extent.entries), wide(entries))) }
 }
 
-/// The stream for strictly ascending indices; none if no granule of two or more elements fits them.
+/// Finds the largest granule that strictly ascending indices consist of: the greatest common divisor of the starts and ends of
+/// all runs, an end at the end of the tensor left out.
 #[cfg(feature = "write")]
-pub(crate) fn encode(indices: &[u64], elements: u64) -> Option<alloc::vec::Vec<u8>> {
-    let granule_elements = largest_granule(indices, elements);
-    if granule_elements < 2 {
-        return None;
-    }
-    let granules = || indices.iter().copied().filter(|index| index.is_multiple_of(granule_elements));
-    let mut stream = alloc::vec::Vec::new();
-    crate::cursor::encode_varint(granule_elements, &mut stream);
-    crate::cursor::encode_varint(wide(granules().count()), &mut stream);
-    let numbers = granules().map(|index| index.checked_div(granule_elements).unwrap_or_default());
-    stream.extend(super::rice_gaps::encode(numbers));
-    Some(stream)
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LargestGranule {
+    divisor: u64,
+    run_end: u64,
 }
 
-/// The greatest common divisor of the starts and ends of all runs, an end at the end of the tensor left out.
 #[cfg(feature = "write")]
-fn largest_granule(indices: &[u64], elements: u64) -> u64 {
-    let mut divisor = 0;
-    let mut run_end = 0;
-    for index in indices {
-        if *index != run_end {
-            divisor = greatest_common_divisor(divisor, run_end);
-            divisor = greatest_common_divisor(divisor, *index);
-            if divisor == 1 {
-                return 1;
-            }
+impl LargestGranule {
+    #[inline]
+    pub(crate) fn push(&mut self, index: u64) {
+        if index != self.run_end && self.divisor != 1 {
+            self.divisor = greatest_common_divisor(self.divisor, self.run_end);
+            self.divisor = greatest_common_divisor(self.divisor, index);
         }
-        run_end = index.saturating_add(1);
+        self.run_end = index.saturating_add(1);
     }
-    if run_end == elements { divisor } else { greatest_common_divisor(divisor, run_end) }
+
+    /// Elements of the granule, two or more; none if there is none for a tensor of so many elements.
+    pub(crate) fn finish(self, elements: u64) -> Option<u64> {
+        let divisor =
+            if self.run_end == elements { self.divisor } else { greatest_common_divisor(self.divisor, self.run_end) };
+        (divisor >= 2).then_some(divisor)
+    }
+}
+
+/// Takes the strictly ascending indices of granules, and writes the granules down or counts the bits of that.
+#[cfg(feature = "write")]
+#[derive(Debug)]
+pub(crate) struct Encoder<S> {
+    granule_elements: u64,
+    granule_count: u64,
+    numbers: super::rice_gaps::Encoder<S>,
+}
+
+#[cfg(feature = "write")]
+impl<S: crate::bits::BitSink> Encoder<S> {
+    pub(crate) fn new(granule_elements: u64, bits: S) -> Self {
+        Self { granule_elements, granule_count: 0, numbers: super::rice_gaps::Encoder::new(bits) }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, index: u64) {
+        if index.is_multiple_of(self.granule_elements) {
+            self.numbers.push(index.checked_div(self.granule_elements).unwrap_or_default());
+            self.granule_count = self.granule_count.saturating_add(1);
+        }
+    }
+
+    /// What was made of their numbers, and how many granules there are.
+    pub(crate) fn finish(self) -> (S, u64) {
+        (self.numbers.finish(), self.granule_count)
+    }
+}
+
+/// What stands before the numbers of the granules.
+#[cfg(feature = "write")]
+pub(crate) fn header(granule_elements: u64, granule_count: u64) -> alloc::vec::Vec<u8> {
+    let mut header = alloc::vec::Vec::new();
+    crate::cursor::encode_varint(granule_elements, &mut header);
+    crate::cursor::encode_varint(granule_count, &mut header);
+    header
 }
 
 #[cfg(feature = "write")]

@@ -6,6 +6,8 @@
 mod bitmap;
 mod counted_bitmap;
 mod dense;
+#[cfg(feature = "write")]
+pub(crate) mod encoder;
 mod granules;
 mod rice_gaps;
 
@@ -180,36 +182,6 @@ impl Iterator for Indices<'_> {
 
 /// The end of a run over a bit stream: what went wrong, or nothing.
 pub(crate) type Outcome = Result<(), ErrorKind>;
-
-/// The shortest index stream for a mask, and its encoding.
-#[cfg(feature = "write")]
-pub(crate) fn encode(indices: &[u64], elements: u64) -> (IndexEncoding, alloc::vec::Vec<u8>) {
-    use crate::width::wide;
-
-    if wide(indices.len()) == elements {
-        return (IndexEncoding::Dense, alloc::vec::Vec::new());
-    }
-    // Lowest number first among equals.
-    let mut best = (IndexEncoding::RiceGaps, rice_gaps::encode(indices.iter().copied()));
-    let (rice_bytes, bitmap_bytes) = (wide(best.1.len()), elements.div_ceil(8));
-    let mut offer = |encoding, stream: alloc::vec::Vec<u8>| {
-        if stream.len() < best.1.len() {
-            best = (encoding, stream);
-        }
-    };
-    if let Some(stream) = granules::encode(indices, elements) {
-        offer(IndexEncoding::Granules, stream);
-    }
-    // Bitmaps of huge and nearly empty tensors are not even made: one of them has elements / 8 bytes, and a counted one at
-    // least one bit for each of those.
-    if bitmap_bytes <= rice_bytes {
-        offer(IndexEncoding::Bitmap, bitmap::encode(indices, elements));
-    }
-    if bitmap_bytes.div_ceil(8) <= rice_bytes {
-        offer(IndexEncoding::CountedBitmap, counted_bitmap::encode(indices, elements));
-    }
-    best
-}
 
 #[cfg(all(test, feature = "write"))]
 mod tests;

@@ -115,32 +115,45 @@ pub(crate) fn check(stream: Stream<'_, '_>, extent: Extent) -> Result<(), Wrong>
     outcome.map_err(|kind| stream.error(kind))
 }
 
-/// The stream for strictly ascending indices.
+/// Takes strictly ascending indices, and writes their gaps down or counts the bits of that.
 #[cfg(feature = "write")]
-pub(crate) fn encode(indices: impl Iterator<Item = u64>) -> alloc::vec::Vec<u8> {
-    let mut bits = crate::bits::BitWriter::default();
-    let mut block = alloc::vec::Vec::with_capacity(BLOCK_ENTRIES);
-    let mut next = 0_u64;
-    for index in indices {
-        block.push(index.saturating_sub(next));
-        next = index.saturating_add(1);
-        if block.len() == BLOCK_ENTRIES {
-            put_block(&mut bits, &block);
-            block.clear();
-        }
-    }
-    if !block.is_empty() {
-        put_block(&mut bits, &block);
-    }
-    bits.finish()
+#[derive(Debug)]
+pub(crate) struct Encoder<S> {
+    bits: S,
+    /// The gaps of a block that is not full yet.
+    block: alloc::vec::Vec<u64>,
+    next: u64,
 }
 
 #[cfg(feature = "write")]
-fn put_block(bits: &mut crate::bits::BitWriter, gaps: &[u64]) {
-    let k = parameter(gaps);
-    bits.put(u64::from(k), RICE_PARAMETER_BITS);
-    for gap in gaps {
-        bits.put_rice(*gap, k);
+impl<S: crate::bits::BitSink> Encoder<S> {
+    pub(crate) fn new(bits: S) -> Self {
+        Self { bits, block: alloc::vec::Vec::with_capacity(BLOCK_ENTRIES), next: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, index: u64) {
+        self.block.push(index.saturating_sub(self.next));
+        self.next = index.saturating_add(1);
+        if self.block.len() == BLOCK_ENTRIES {
+            self.close_block();
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> S {
+        if !self.block.is_empty() {
+            self.close_block();
+        }
+        self.bits
+    }
+
+    fn close_block(&mut self) {
+        let k = parameter(&self.block);
+        self.bits.put(u64::from(k), RICE_PARAMETER_BITS);
+        for gap in &self.block {
+            self.bits.put_rice(*gap, k);
+        }
+        self.block.clear();
     }
 }
 

@@ -25,18 +25,17 @@ pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
     }
 }
 
-/// None if a value is too large for bf16.
+/// Appends the values to a stream; none if one is too large for bf16.
 #[cfg(feature = "write")]
-pub(crate) fn encode(values: &[f32]) -> Option<alloc::vec::Vec<u8>> {
-    let mut bytes = alloc::vec::Vec::with_capacity(values.len().saturating_mul(2));
+pub(crate) fn encode(values: &[f32], stream: &mut alloc::vec::Vec<u8>) -> Option<()> {
     for value in values {
         let upper = round(*value);
         if !f32::from_bits(u32::from(upper) << 16).is_finite() {
             return None;
         }
-        bytes.extend(upper.to_le_bytes());
+        stream.extend(upper.to_le_bytes());
     }
-    Some(bytes)
+    Some(())
 }
 
 /// The nearest bf16 of a finite number, ties to even.
@@ -64,10 +63,11 @@ mod tests {
             (1e-45, 0.0),
         ];
         for (value, expected) in cases {
-            let bytes = encode(&[value]).unwrap_or_default();
+            let mut bytes = alloc::vec::Vec::new();
+            assert_eq!(encode(&[value], &mut bytes), Some(()));
             let decoded = Bf16Values::new(&bytes).next();
             assert_eq!(decoded.map(f32::to_bits), Some(f32::to_bits(expected)), "{value}");
         }
-        assert_eq!(encode(&[f32::MAX]), None);
+        assert_eq!(encode(&[f32::MAX], &mut alloc::vec::Vec::new()), None);
     }
 }

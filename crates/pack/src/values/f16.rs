@@ -33,14 +33,13 @@ pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
     }
 }
 
-/// None if a value is too large for binary16.
+/// Appends the values to a stream; none if one is too large for binary16.
 #[cfg(feature = "write")]
-pub(crate) fn encode(values: &[f32]) -> Option<alloc::vec::Vec<u8>> {
-    let mut bytes = alloc::vec::Vec::with_capacity(values.len().saturating_mul(2));
+pub(crate) fn encode(values: &[f32], stream: &mut alloc::vec::Vec<u8>) -> Option<()> {
     for value in values {
-        bytes.extend(round(*value)?.to_le_bytes());
+        stream.extend(round(*value)?.to_le_bytes());
     }
-    Some(bytes)
+    Some(())
 }
 
 /// The nearest binary16 of a finite number, ties to even; none where that is infinite.
@@ -95,11 +94,12 @@ mod tests {
             (-65_519.9, -65_504.0),
         ];
         for (value, expected) in cases {
-            let bytes = encode(&[value]).unwrap_or_default();
+            let mut bytes = alloc::vec::Vec::new();
+            assert_eq!(encode(&[value], &mut bytes), Some(()));
             let decoded = F16Values::new(&bytes).next();
             assert_eq!(decoded.map(f32::to_bits), Some(f32::to_bits(expected)), "{value}");
         }
-        assert_eq!(encode(&[65_520.0]), None);
-        assert_eq!(encode(&[f32::MAX]), None);
+        assert_eq!(encode(&[65_520.0], &mut alloc::vec::Vec::new()), None);
+        assert_eq!(encode(&[f32::MAX], &mut alloc::vec::Vec::new()), None);
     }
 }

@@ -10,8 +10,6 @@ use crate::layout::BLOCK_ENTRIES;
 use crate::prefix_code::PrefixCode;
 use crate::report::Wrong;
 use crate::stream::Stream;
-#[cfg(feature = "write")]
-use crate::width::low_byte;
 use crate::width::{length, wide};
 
 const SCALE_BYTES: usize = 4;
@@ -126,32 +124,70 @@ pub(crate) fn scales_and_levels(mut values: LevelValues<'_>) -> (u64, impl Itera
     (scales, (0..values.left).map_while(move |_| values.read().ok()))
 }
 
-/// The stream for levels and the scale of each block of 256 of them, with the code that fits them best. No level is -128.
+/// The code that fits some levels best, none of which is -128.
 #[cfg(feature = "write")]
-pub(crate) fn encode(levels: &[i8], scales: &[f32]) -> alloc::vec::Vec<u8> {
-    let (Some(first), Some(last)) = (levels.iter().min(), levels.iter().max()) else { return alloc::vec::Vec::new() };
-    let symbol = |level: i8| usize::from(low_byte(wide(usize::from(level.wrapping_sub(*first).cast_unsigned()))));
-    let mut counts = alloc::vec![0_u64; symbol(*last).saturating_add(1)];
-    for level in levels {
-        if let Some(count) = counts.get_mut(symbol(*level)) {
-            *count = count.saturating_add(1);
+pub(crate) struct LevelCode {
+    first: i8,
+    last: i8,
+    lengths: alloc::vec::Vec<u8>,
+    /// Size of the stream.
+    size_bytes: u64,
+}
+
+#[cfg(feature = "write")]
+impl LevelCode {
+    /// None for no levels.
+    pub(crate) fn new(levels: &[i8]) -> Option<Self> {
+        let mut counts = [0_u64; 256];
+        for level in levels {
+            if let Some(count) = counts.get_mut(symbol(*level, i8::MIN)) {
+                *count = count.saturating_add(1);
+            }
         }
+        let mut used = (i8::MIN..=i8::MAX).zip(&counts).filter(|(_, count)| **count > 0).map(|(level, _)| level);
+        let first = used.next()?;
+        let last = used.next_back().unwrap_or(first);
+        let counts = counts.get(symbol(first, i8::MIN)..=symbol(last, i8::MIN))?;
+        let lengths = crate::prefix_code::code_lengths(counts);
+        let bits = counts
+            .iter()
+            .zip(&lengths)
+            .fold(0_u64, |sum, (count, bits)| sum.saturating_add(count.saturating_mul(u64::from(*bits))));
+        let scales = wide(levels.len().div_ceil(BLOCK_ENTRIES).saturating_mul(SCALE_BYTES));
+        let table = wide(lengths.len().div_ceil(2)).saturating_add(2);
+        Some(Self { first, last, lengths, size_bytes: bits.div_ceil(8).saturating_add(scales).saturating_add(table) })
     }
-    let lengths = crate::prefix_code::code_lengths(&counts);
-    let codewords = crate::prefix_code::codewords(&lengths);
-    let mut bytes = alloc::vec::Vec::new();
-    bytes.extend(first.to_le_bytes());
-    bytes.extend(last.to_le_bytes());
-    bytes.extend(lengths.chunks(2).map(|pair| pair.iter().rev().fold(0, |byte, bits| byte << 4 | *bits)));
-    bytes.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
-    let mut bits = crate::bits::BitWriter::default();
-    for level in levels {
-        if let Some((word, word_bits)) = codewords.get(symbol(*level)) {
-            bits.put(*word, *word_bits);
+
+    pub(crate) const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The stream for those levels and the scale of each block of 256 of them.
+    pub(crate) fn encode(&self, levels: &[i8], scales: &[f32]) -> alloc::vec::Vec<u8> {
+        use crate::bits::BitSink as _;
+
+        let codewords = crate::prefix_code::codewords(&self.lengths);
+        let mut bits = crate::bits::BitWriter::with_capacity(self.size_bytes);
+        let table = self.lengths.chunks(2).map(|pair| pair.iter().rev().fold(0, |byte, bits| byte << 4 | *bits));
+        for byte in [self.first, self.last].map(i8::cast_unsigned).into_iter().chain(table) {
+            bits.put(u64::from(byte), 8);
         }
+        for scale in scales {
+            bits.put(u64::from(scale.to_bits()), 32);
+        }
+        for level in levels {
+            if let Some((word, word_bits)) = codewords.get(symbol(*level, self.first)) {
+                bits.put(*word, *word_bits);
+            }
+        }
+        bits.finish()
     }
-    bytes.extend(bits.finish());
-    bytes
+}
+
+/// The place of a level among those from the first on.
+#[cfg(feature = "write")]
+fn symbol(level: i8, first: i8) -> usize {
+    usize::from(level.wrapping_sub(first).cast_unsigned())
 }
 
 #[cfg(all(test, feature = "write"))]
@@ -160,7 +196,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{LevelValues, check, encode, scales_and_levels};
+    use super::{LevelCode, LevelValues, check, scales_and_levels};
     use crate::error::{Error, ErrorKind};
     use crate::report::{Report, reported};
     use crate::stream::Stream;
@@ -172,6 +208,13 @@ mod tests {
 
     fn checked(bytes: &[u8], count: usize) -> Result<(), Error> {
         reported(|report| check(stream(bytes, report), wide(count)))
+    }
+
+    fn encode(levels: &[i8], scales: &[f32]) -> Vec<u8> {
+        let Some(code) = LevelCode::new(levels) else { panic!("there are levels") };
+        let bytes = code.encode(levels, scales);
+        assert_eq!(wide(bytes.len()), code.size_bytes(), "another size than was planned");
+        bytes
     }
 
     fn comes_back(levels: &[i8], scales: &[f32]) {

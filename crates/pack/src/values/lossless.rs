@@ -155,36 +155,37 @@ pub(crate) const fn bit_length(distance: i64) -> u32 {
     64_u32.wrapping_sub(distance.unsigned_abs().leading_zeros())
 }
 
-/// The shortest stream for distances other than 0.
-#[cfg(feature = "write")]
-pub(crate) fn encode(distances: &[i64]) -> alloc::vec::Vec<u8> {
-    let histogram = Histogram::of(distances);
-    let forms = [false, true]
-        .into_iter()
-        .flat_map(|sign_apart| (0..=FINENESS_MAX).map(move |fineness| Form { fineness, sign_apart }));
-    let best = forms.filter_map(|form| Table::new(form, &histogram)).min_by_key(|table| table.size_bytes);
-    best.map(|table| table.encode(distances)).unwrap_or_default()
-}
-
 /// How often each of the finest buckets occurs, by sign.
 #[cfg(feature = "write")]
-struct Histogram(alloc::vec::Vec<[u64; 2]>);
+pub(crate) struct Histogram(alloc::vec::Vec<[u64; 2]>);
 
 #[cfg(feature = "write")]
 impl Histogram {
     const FORM: Form = Form { fineness: FINENESS_MAX, sign_apart: false };
 
-    fn of(distances: &[i64]) -> Self {
+    pub(crate) fn new() -> Self {
         // 32 leading bits, eight buckets each.
-        let mut counts = alloc::vec![[0_u64; 2]; SYMBOLS_MAX];
+        Self(alloc::vec![[0_u64; 2]; SYMBOLS_MAX])
+    }
+
+    /// Counts distances other than 0.
+    pub(crate) fn add(&mut self, distances: &[i64]) {
         for distance in distances {
             let [plus, minus] =
-                counts.get_mut(length(wide_u32(Self::FORM.bucket(*distance)))).map_or([None, None], pair);
+                self.0.get_mut(length(wide_u32(Self::FORM.bucket(*distance)))).map_or([None, None], pair);
             if let Some(count) = if *distance < 0 { minus } else { plus } {
                 *count = count.saturating_add(1);
             }
         }
-        Self(counts)
+    }
+
+    /// What writes the shortest stream for the distances that were counted; none if there were none.
+    pub(crate) fn encoder(&self) -> Option<Encoder> {
+        let forms = [false, true]
+            .into_iter()
+            .flat_map(|sign_apart| (0..=FINENESS_MAX).map(move |fineness| Form { fineness, sign_apart }));
+        let tables = forms.filter_map(|form| Table::new(form, self));
+        tables.min_by_key(|table| table.size_bytes).map(Encoder::new)
     }
 }
 
@@ -258,33 +259,64 @@ impl Table {
             .fold(0_u64, |sum, (count, bits)| sum.saturating_add(count.saturating_mul(u64::from(*bits))));
         let size_bytes =
             crate::width::wide(symbols.div_ceil(2)).saturating_add(code_bits.saturating_add(raw_bits).div_ceil(8));
+        // Form, first and last bucket.
+        let size_bytes = size_bytes.saturating_add(3);
         Some(Self { form, first, last, lengths, size_bytes })
     }
+}
 
-    fn encode(&self, distances: &[i64]) -> alloc::vec::Vec<u8> {
-        let codewords = crate::prefix_code::codewords(&self.lengths);
-        let mut bits = crate::bits::BitWriter::default();
-        for field in [self.form.code(), wide_u32(self.first), wide_u32(self.last)] {
+/// Writes distances in the code that was found for them.
+#[cfg(feature = "write")]
+pub(crate) struct Encoder {
+    form: Form,
+    first: u32,
+    /// For each symbol the bits to write and how many.
+    codewords: alloc::vec::Vec<(u64, u32)>,
+    /// Size of the stream, and what has been written of it.
+    size_bytes: u64,
+    bits: crate::bits::BitWriter,
+}
+
+#[cfg(feature = "write")]
+impl Encoder {
+    fn new(table: Table) -> Self {
+        use crate::bits::BitSink as _;
+
+        let Table { form, first, last, lengths, size_bytes } = table;
+        let mut bits = crate::bits::BitWriter::with_capacity(size_bytes);
+        for field in [form.code(), wide_u32(first), wide_u32(last)] {
             bits.put(field, 8);
         }
-        for pair in self.lengths.chunks(2) {
+        for pair in lengths.chunks(2) {
             bits.put(pair.iter().rev().fold(0, |byte, bits| byte << 4 | u64::from(*bits)), 8);
         }
+        Self { form, first, codewords: crate::prefix_code::codewords(&lengths), size_bytes, bits }
+    }
+
+    /// The next distances, the same ones as were counted.
+    pub(crate) fn add(&mut self, distances: &[i64]) {
+        use crate::bits::BitSink as _;
+
         for distance in distances {
             let bucket = self.form.bucket(*distance);
             let place = length(wide_u32(bucket.saturating_sub(self.first)));
             let negative = usize::from(*distance < 0);
-            let symbol = if self.form.sign_apart { place } else { place.saturating_mul(2).saturating_add(negative) };
-            if let Some((word, word_bits)) = codewords.get(symbol) {
-                bits.put(*word, *word_bits);
-            }
-            if self.form.sign_apart {
-                bits.put(u64::from(*distance < 0), 1);
-            }
+            let apart = self.form.sign_apart;
+            let symbol = if apart { place } else { place.saturating_mul(2).saturating_add(negative) };
+            let (word, word_bits) = self.codewords.get(symbol).copied().unwrap_or_default();
+            let (sign, sign_bits) = if apart { (u64::from(*distance < 0), 1) } else { (0, 0) };
             let raw = self.form.raw_bits(bit_length(*distance).wrapping_sub(1));
-            bits.put(distance.unsigned_abs() & mask(raw), raw);
+            // A code, a sign and raw bits have at most 15 + 1 + 31 bits: one field.
+            let after = sign | (distance.unsigned_abs() & mask(raw)).wrapping_shl(sign_bits);
+            let bits = word_bits.wrapping_add(sign_bits).wrapping_add(raw);
+            self.bits.put(word | after.wrapping_shl(word_bits), bits);
         }
-        bits.finish()
+    }
+
+    /// The stream; none if other distances were written than were counted.
+    pub(crate) fn finish(self) -> Option<alloc::vec::Vec<u8>> {
+        let stream = self.bits.finish();
+        (crate::width::wide(stream.len()) == self.size_bytes).then_some(stream)
     }
 }
 
@@ -294,7 +326,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Form, LosslessValues, check, encode};
+    use super::{Form, Histogram, LosslessValues, check};
     use crate::dtype::Dtype;
     use crate::error::{Error, ErrorKind};
     use crate::report::{Report, reported};
@@ -310,7 +342,11 @@ mod tests {
     }
 
     fn comes_back(distances: &[i64]) {
-        let bytes = encode(distances);
+        let mut histogram = Histogram::new();
+        distances.chunks(7).for_each(|part| histogram.add(part));
+        let Some(mut encoder) = histogram.encoder() else { panic!("there are distances") };
+        distances.chunks(11).for_each(|part| encoder.add(part));
+        let Some(bytes) = encoder.finish() else { panic!("another size than was planned") };
         assert_eq!(checked(&bytes, distances.len(), Dtype::F32), Ok(()));
         let report = Report::blank();
         let values = LosslessValues::new(stream(&bytes, &report), wide(distances.len()), Dtype::F32);

@@ -2,6 +2,10 @@
 
 mod bf16;
 mod code_lengths;
+#[cfg(feature = "write")]
+mod difference;
+#[cfg(feature = "write")]
+mod encoder;
 mod f16;
 mod int8;
 pub(crate) mod levels;
@@ -13,6 +17,10 @@ mod rounding;
 use core::fmt;
 
 use self::bf16::Bf16Values;
+#[cfg(feature = "write")]
+pub(crate) use self::difference::Difference;
+#[cfg(feature = "write")]
+pub(crate) use self::encoder::DeltaEncoder;
 use self::f16::F16Values;
 use self::int8::Int8Values;
 pub(crate) use self::levels::LevelValues;
@@ -26,8 +34,6 @@ use crate::layout::value::{BF16, F16, F32, INT8, LEVELS, LOSSLESS};
 use crate::report::{Report, Wrong};
 use crate::stream::Stream;
 use crate::width::length;
-#[cfg(feature = "write")]
-use crate::width::wide;
 
 /// Entries that are decoded at once where they are neighbors: 1 KiB of stack, and a block of int8 values.
 const RUN_ENTRIES_MAX: usize = 256;
@@ -334,33 +340,5 @@ impl Iterator for Distances<'_> {
     #[inline]
     fn fold<B, F: FnMut(B, (usize, i64)) -> B>(self, init: B, f: F) -> B {
         zip_fold(self.indices, self.values, init, f)
-    }
-}
-
-/// The value stream for deltas that are rounded in this way, and its encoding; none if a value is too large for it. Levels are
-/// coded where that saves an eighth: decoding takes twice as long.
-#[cfg(feature = "write")]
-pub(crate) fn encode(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
-    let Some((levels, scales)) = rounding.levels(values) else { return encode_in_fixed_size(values, rounding) };
-    let coded = levels::encode(&levels, &scales);
-    let plain_bytes = int8::size_bytes(wide(values.len()));
-    Some(if wide(coded.len()).saturating_mul(8) <= plain_bytes.saturating_mul(7) {
-        (ValueEncoding::Levels, coded)
-    } else {
-        (ValueEncoding::Int8, int8::encode(&levels, &scales))
-    })
-}
-
-/// As `encode`, in an encoding whose size the number of values says.
-#[cfg(feature = "write")]
-pub(crate) fn encode_in_fixed_size(values: &[f32], rounding: Rounding) -> Option<(ValueEncoding, alloc::vec::Vec<u8>)> {
-    match rounding {
-        Rounding::F32 => Some((ValueEncoding::F32, plain::encode(values))),
-        Rounding::Bf16 => Some((ValueEncoding::Bf16, bf16::encode(values)?)),
-        Rounding::F16 => Some((ValueEncoding::F16, f16::encode(values)?)),
-        Rounding::Levels(_) | Rounding::Sign => {
-            let (levels, scales) = rounding.levels(values)?;
-            Some((ValueEncoding::Int8, int8::encode(&levels, &scales)))
-        }
     }
 }

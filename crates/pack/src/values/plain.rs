@@ -63,7 +63,8 @@ pub(crate) fn check(stream: Stream<'_, '_>) -> Result<(), Wrong> {
     }
 }
 
+/// Appends the values to a stream.
 #[cfg(feature = "write")]
-pub(crate) fn encode(values: &[f32]) -> alloc::vec::Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+pub(crate) fn encode(values: &[f32], stream: &mut alloc::vec::Vec<u8>) {
+    stream.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }

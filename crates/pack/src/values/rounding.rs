@@ -6,7 +6,9 @@
 
 use alloc::vec::Vec;
 
+use super::difference::Difference;
 use crate::layout::BLOCK_ENTRIES;
+use crate::width::length;
 
 /// How deltas are rounded to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,37 +30,75 @@ pub enum Rounding {
 impl Rounding {
     /// 255 levels: eight bits before they are coded.
     pub const INT8: Self = Self::Levels(127);
+}
 
-    /// The level of each value and the scale of each block, if it rounds to levels.
-    pub(super) fn levels(self, values: &[f32]) -> Option<(Vec<i8>, Vec<f32>)> {
-        match self {
-            Self::Levels(top) => Some(to_levels(values, top)),
-            Self::Sign => Some(to_signs(values)),
-            _ => None,
+/// Rounds values to levels, block by block.
+pub(super) struct Leveller {
+    /// The topmost level; none for signs.
+    top: Option<f32>,
+    levels: Vec<i8>,
+    scales: Vec<f32>,
+    /// The values of a block that is not full yet.
+    block: Vec<f32>,
+}
+
+impl Leveller {
+    /// For `count` values, to levels up to `top`, or to signs.
+    pub(super) fn new(top: Option<u8>, count: u64) -> Self {
+        Self {
+            top: top.map(|top| f32::from(top.clamp(1, 127))),
+            levels: Vec::with_capacity(length(count)),
+            scales: Vec::with_capacity(length(count).div_ceil(BLOCK_ENTRIES)),
+            block: Vec::with_capacity(BLOCK_ENTRIES),
         }
     }
-}
 
-fn to_levels(values: &[f32], top: u8) -> (Vec<i8>, Vec<f32>) {
-    let top = f32::from(top.clamp(1, 127));
-    let mut levels = Vec::with_capacity(values.len());
-    let mut scales = Vec::with_capacity(values.len().div_ceil(BLOCK_ENTRIES));
-    for block in values.chunks(BLOCK_ENTRIES) {
-        let scale = if top < 127.0 { closest_scale(block, top) } else { scale(largest(block), top) };
-        scales.push(scale);
-        levels.extend(block.iter().map(|value| level(*value, scale, top)));
+    /// The next values; what rounding them costs goes into `difference`.
+    pub(super) fn add(&mut self, mut values: &[f32], difference: &mut Difference) {
+        while !values.is_empty() {
+            let room = BLOCK_ENTRIES.saturating_sub(self.block.len());
+            let (now, rest) = values.split_at_checked(room).unwrap_or((values, &[]));
+            self.block.extend_from_slice(now);
+            values = rest;
+            if self.block.len() == BLOCK_ENTRIES {
+                self.close_block(difference);
+            }
+        }
     }
-    (levels, scales)
+
+    /// The level of each value, and the scale of each block.
+    pub(super) fn finish(mut self, difference: &mut Difference) -> (Vec<i8>, Vec<f32>) {
+        if !self.block.is_empty() {
+            self.close_block(difference);
+        }
+        (self.levels, self.scales)
+    }
+
+    fn close_block(&mut self, difference: &mut Difference) {
+        let Self { top, levels, scales, block } = self;
+        let start = levels.len();
+        let scale = match *top {
+            Some(top) => {
+                let scale = if top < 127.0 { closest_scale(block, top) } else { scale(largest(block), top) };
+                levels.extend(block.iter().map(|value| level(*value, scale, top)));
+                scale
+            }
+            None => {
+                levels.extend(block.iter().map(|value| if *value < 0.0 { -1 } else { 1 }));
+                mean_magnitude(block)
+            }
+        };
+        let stored = levels.iter().skip(start).map(|level| f32::from(*level) * scale);
+        difference.add(block, stored);
+        scales.push(scale);
+        block.clear();
+    }
 }
 
-/// The scale is the mean magnitude, which is closest to all of them.
-fn to_signs(values: &[f32]) -> (Vec<i8>, Vec<f32>) {
-    let mean = |block: &[f32]| {
-        let sum: f64 = block.iter().map(|value| f64::from(value.abs())).sum();
-        writable(single(sum / f64::from(u16::try_from(block.len()).unwrap_or(u16::MAX))))
-    };
-    let scales = values.chunks(BLOCK_ENTRIES).map(mean).collect();
-    (values.iter().map(|value| if *value < 0.0 { -1 } else { 1 }).collect(), scales)
+/// The scale of signs, which is closest to all magnitudes.
+fn mean_magnitude(block: &[f32]) -> f32 {
+    let sum: f64 = block.iter().map(|value| f64::from(value.abs())).sum();
+    writable(single(sum / f64::from(u16::try_from(block.len()).unwrap_or(u16::MAX))))
 }
 
 fn largest(block: &[f32]) -> f32 {
@@ -119,7 +159,23 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{level, to_levels, to_signs};
+    use super::{Leveller, level};
+    use crate::values::difference::Difference;
+
+    fn to_levels(values: &[f32], top: u8) -> (Vec<i8>, Vec<f32>) {
+        in_parts(Leveller::new(Some(top), 0), values)
+    }
+
+    fn to_signs(values: &[f32]) -> (Vec<i8>, Vec<f32>) {
+        in_parts(Leveller::new(None, 0), values)
+    }
+
+    /// Parts do not matter: blocks begin where they would without.
+    fn in_parts(mut leveller: Leveller, values: &[f32]) -> (Vec<i8>, Vec<f32>) {
+        let mut difference = Difference::default();
+        values.chunks(100).for_each(|part| leveller.add(part, &mut difference));
+        leveller.finish(&mut difference)
+    }
 
     fn squared_error(values: &[f32], levels: &[i8], scale: f32) -> f64 {
         values

@@ -1,56 +1,36 @@
 //! `Builder`: a pack from its parts (feature `write`).
 //!
-//! Tensors are encoded as they come, so that at any time only the packed form of the earlier ones is in memory. Everything
-//! that depends on order is sorted, so the bytes depend on what was given and not on when.
+//! Tensors are encoded as they come, and entries are asked for again rather than kept (`entries.rs`), so that at any time only
+//! the packed form of what came before is in memory. Everything that depends on order is sorted, so the bytes depend on what was
+//! given and not on when.
 
+mod entries;
 mod error;
 mod measure;
+mod outline;
 mod parts;
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use self::entries::Streams;
+pub use self::entries::{EntrySource, Take, TensorDeltas, Values};
 pub use self::error::WriteError;
-use self::measure::difference;
 pub use self::measure::{measure, quantize, stream_bytes};
+use self::outline::Outline;
 pub use self::parts::{HeadParts, PreprocessingParts, ProbeInputs, ProbeParts};
-use crate::checksum::checksum;
 use crate::cursor::{encode_varint, is_text};
 use crate::dtype::Dtype;
 use crate::fingerprint::Fingerprint;
-use crate::header::align;
-use crate::index::{self, IndexEncoding};
-use crate::layout::{
-    CHECKSUM_OFFSET, ELEMENT_COUNT_MAX, HEADER_BYTES, Limits, MAGIC, MAJOR, MINOR, RANK_MAX, SECTION_ENTRY_BYTES,
-    section,
-};
+use crate::index::IndexEncoding;
+use crate::layout::{ELEMENT_COUNT_MAX, Limits, RANK_MAX, section};
 use crate::manifest::{Granule, Method};
 use crate::read::Pack;
 use crate::signature::Signature;
 use crate::tensors::MeasuredError;
 pub use crate::values::Rounding;
-use crate::values::{self, ValueEncoding, Values as Decoded, lossless};
 use crate::width::{low_byte, wide};
-
-/// A tensor's entries, as they go into a pack.
-#[derive(Clone, Copy, Debug)]
-pub struct TensorDeltas<'a> {
-    /// Row-major positions in the tensor, strictly ascending.
-    pub indices: &'a [u64],
-    /// One number for each index.
-    pub values: Values<'a>,
-}
-
-/// The numbers of a tensor's entries.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Values<'a> {
-    /// Differences, fine-tuned minus base, and how they are rounded.
-    Deltas(&'a [f32], Rounding),
-    /// Distances between bit patterns, none of them 0 (`FORMAT.md`, 6.11).
-    Distances(&'a [i64]),
-}
 
 /// What became of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -183,43 +163,46 @@ impl Builder {
 
     /// Adds a tensor, in whatever order. One without entries is left out: absent is the shortest encoding.
     ///
+    /// Entries are not kept: a source that reads them from elsewhere is asked for them two times, or three. What is in memory then
+    /// is the stream that is being made; and, where deltas are rounded to levels, one byte for each entry.
+    ///
     /// # Errors
     ///
     /// If the name is no text or was given before, the shape has no elements or more than 8 dimensions, the indices do not
-    /// ascend within the tensor, or a number is not finite, a distance 0 or too large for the encoding or the dtype.
-    pub fn tensor(
+    /// ascend within the tensor, or a number is not finite, a distance 0 or too large for the encoding or the dtype; if the source
+    /// fails, or hands over other entries when it is asked again.
+    pub fn tensor<S: EntrySource>(
         &mut self,
         name: &str,
         dtype: Dtype,
         shape: &[u64],
-        deltas: TensorDeltas<'_>,
-    ) -> Result<TensorSummary, WriteError> {
+        entries: S,
+    ) -> Result<TensorSummary, S::Error> {
         let fail = |problem: &str| WriteError::new(alloc::format!("tensor `{name}`"), problem);
         if !is_text(name, false) || wide(name.len()) > Limits::DEFAULT.max_string_bytes {
-            return Err(fail("its name is empty, too long or has control characters"));
+            return Err(fail("its name is empty, too long or has control characters").into());
         }
         if self.tensors.contains_key(name) {
-            return Err(fail("a tensor of this name is already there"));
+            return Err(fail("a tensor of this name is already there").into());
         }
         let elements = element_count(shape).ok_or_else(|| {
             fail("its shape has a dimension of 0, more than 8 dimensions, or too many elements for a pack")
         })?;
-        check_indices(deltas.indices, elements).map_err(|problem| fail(&problem))?;
-        let (value_encoding, value, measured_error) =
-            encode_values(deltas.values, deltas.indices.len(), dtype).map_err(|problem| fail(&problem))?;
-        let (index_encoding, index) = index::encode(deltas.indices, elements);
+        let streams = entries::encode(&entries, elements, dtype, fail)?;
+        let Streams { index_encoding, index, value_encoding, value, measured_error } = streams;
         let summary =
             TensorSummary { index_encoding, index_bytes: index.len(), value_bytes: value.len(), measured_error };
-        if deltas.indices.is_empty() {
-            return Ok(TensorSummary { index_bytes: 0, value_bytes: 0, ..summary });
+        let entry_count = entries.entry_count();
+        if entry_count == 0 {
+            return Ok(summary);
         }
         let mut fields = alloc::vec![dtype.code(), low_byte(wide(shape.len()))];
         for dimension in shape {
             encode_varint(*dimension, &mut fields);
         }
         fields.extend([index_encoding.code(), value_encoding.code()]);
-        for count in [deltas.indices.len(), index.len(), value.len()] {
-            encode_varint(wide(count), &mut fields);
+        for count in [entry_count, wide(index.len()), wide(value.len())] {
+            encode_varint(count, &mut fields);
         }
         if let Some(MeasuredError { max, rms }) = measured_error {
             fields.extend([max, rms].iter().flat_map(|number| number.to_le_bytes()));
@@ -234,26 +217,37 @@ impl Builder {
     ///
     /// If a text is none, a number is not finite or out of its range, or parts contradict each other.
     pub fn finish(&self) -> Result<Vec<u8>, WriteError> {
+        self.outline()?.file(self.tensors.values())
+    }
+
+    /// As [`Builder::finish`], for a pack so large that it should not be in memory twice: the packed form of each tensor is let go
+    /// as soon as it is in the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::finish`].
+    pub fn into_file(self) -> Result<Vec<u8>, WriteError> {
+        self.outline()?.file(self.tensors.into_values())
+    }
+
+    fn outline(&self) -> Result<Outline, WriteError> {
         let mut sections = alloc::vec![
-            (section::MANIFEST, self.manifest()?),
-            (section::TENSORS, self.tensor_records()),
-            (section::ENTRIES, self.tensors.values().flat_map(Record::streams).copied().collect()),
+            (section::MANIFEST, Some(self.manifest()?)),
+            (section::TENSORS, Some(self.tensor_records())),
+            (section::ENTRIES, None),
         ];
         if let Some(head) = &self.head {
-            sections.push((section::HEAD, head.encode()?));
+            sections.push((section::HEAD, Some(head.encode()?)));
         }
         if let Some(preprocessing) = &self.preprocessing {
-            sections.push((section::PREPROCESSING, preprocessing.encode()?));
+            sections.push((section::PREPROCESSING, Some(preprocessing.encode()?)));
         }
         if let Some(probes) = &self.probes {
-            sections.push((section::PROBES, probes.encode(self.preprocessing.as_ref(), self.head.as_ref())?));
+            let bytes = probes.encode(self.preprocessing.as_ref(), self.head.as_ref())?;
+            sections.push((section::PROBES, Some(bytes)));
         }
-        let file = assemble(&sections);
-        // The last word on what a reader takes is the reader's.
-        match Pack::read(&file, &Limits::DEFAULT) {
-            Ok(_) => Ok(file),
-            Err(error) => Err(WriteError::new("pack", error.to_string())),
-        }
+        let entries: Vec<&[u8]> = self.tensors.values().flat_map(Record::streams).collect();
+        Ok(Outline::new(sections, &entries))
     }
 
     fn manifest(&self) -> Result<Vec<u8>, WriteError> {
@@ -296,8 +290,8 @@ impl Builder {
 }
 
 impl Record {
-    fn streams(&self) -> impl Iterator<Item = &u8> {
-        self.index.iter().chain(&self.value)
+    fn streams(&self) -> [&[u8]; 2] {
+        [&self.index, &self.value]
     }
 }
 
@@ -332,51 +326,6 @@ fn element_count(shape: &[u64]) -> Option<u64> {
     (1..=limit).contains(&product).then_some(product)
 }
 
-fn check_indices(indices: &[u64], elements: u64) -> Result<(), String> {
-    let mut next = 0;
-    for index in indices {
-        if *index < next {
-            return Err(alloc::format!("index {index} does not ascend"));
-        }
-        if *index >= elements {
-            return Err(alloc::format!("index {index} lies beyond its {elements} elements"));
-        }
-        next = index.saturating_add(1);
-    }
-    Ok(())
-}
-
-type EncodedValues = (ValueEncoding, Vec<u8>, Option<MeasuredError>);
-
-fn encode_values(values: Values<'_>, entries: usize, dtype: Dtype) -> Result<EncodedValues, String> {
-    let count = match values {
-        Values::Deltas(deltas, _) => deltas.len(),
-        Values::Distances(distances) => distances.len(),
-    };
-    if count != entries {
-        return Err(alloc::format!("{count} values for {entries} indices"));
-    }
-    match values {
-        Values::Deltas(deltas, rounding) => {
-            if let Some(place) = deltas.iter().position(|delta| !delta.is_finite()) {
-                return Err(alloc::format!("delta number {place} is not finite"));
-            }
-            let (encoding, stream) = values::encode(deltas, rounding).ok_or("a delta is too large for 16 bits")?;
-            let error =
-                encoding.is_lossy().then(|| difference(deltas, Decoded::new(encoding, &stream, wide(deltas.len()))));
-            Ok((encoding, stream, error))
-        }
-        Values::Distances(distances) => {
-            let limit = u64::MAX.wrapping_shr(64_u32.saturating_sub(dtype.bits()));
-            let bad = |distance: &i64| !(1..=limit).contains(&distance.unsigned_abs());
-            if let Some(distance) = distances.iter().copied().find(bad) {
-                return Err(alloc::format!("a distance of {distance} is 0 or wider than {dtype}"));
-            }
-            Ok((ValueEncoding::Lossless, lossless::encode(distances), None))
-        }
-    }
-}
-
 fn put_text(text: &str, may_be_empty: bool, subject: &str, out: &mut Vec<u8>) -> Result<(), WriteError> {
     if !is_text(text, may_be_empty) || wide(text.len()) > Limits::DEFAULT.max_string_bytes {
         let subject = alloc::format!("{subject} `{}`", text.escape_debug());
@@ -385,31 +334,4 @@ fn put_text(text: &str, may_be_empty: bool, subject: &str, out: &mut Vec<u8>) ->
     encode_varint(wide(text.len()), out);
     out.extend(text.as_bytes());
     Ok(())
-}
-
-/// Header, section table, and the sections, each at a multiple of eight.
-fn assemble(sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
-    let table_bytes = sections.len().saturating_mul(SECTION_ENTRY_BYTES);
-    let start = wide(HEADER_BYTES.saturating_add(table_bytes));
-    let (mut table, mut body) = (Vec::new(), Vec::new());
-    for (kind, bytes) in sections {
-        table.extend(kind.to_le_bytes());
-        table.extend(checksum(&[bytes]).to_le_bytes());
-        table.extend(start.saturating_add(wide(body.len())).to_le_bytes());
-        table.extend(wide(bytes.len()).to_le_bytes());
-        body.extend(bytes);
-        body.resize(align(body.len()), 0);
-    }
-    let mut file = MAGIC.to_vec();
-    file.extend(MAJOR.to_le_bytes());
-    file.extend(MINOR.to_le_bytes());
-    file.extend(crate::width::low_u32(wide(sections.len())).to_le_bytes());
-    file.extend(start.saturating_add(wide(body.len())).to_le_bytes());
-    debug_assert_eq!(file.len(), CHECKSUM_OFFSET);
-    let zero = [0; 4];
-    file.extend(checksum(&[&file, &zero, &table]).to_le_bytes());
-    file.extend(zero);
-    file.extend(table);
-    file.extend(body);
-    file
 }

@@ -8,7 +8,7 @@ use super::put_text;
 use crate::layout::Limits;
 use crate::preprocessing::Resize;
 use crate::probes::{EngineKind, F32_INPUT, U8_INPUT};
-use crate::values::{self, Rounding};
+use crate::values::{DeltaEncoder, Rounding};
 use crate::width::wide;
 
 /// A linear layer from the network's features to one logit per class.
@@ -44,8 +44,9 @@ impl HeadParts {
         if !self.weight.iter().chain(&self.bias).all(|number| number.is_finite()) {
             return Err(fail("a weight or a bias is not finite"));
         }
-        let (encoding, weight) = values::encode_in_fixed_size(&self.weight, self.weight_rounding)
-            .ok_or_else(|| fail("a weight is too large for 16 bits"))?;
+        let mut encoder = DeltaEncoder::new(self.weight_rounding, wide(self.weight.len()));
+        encoder.add(&self.weight).ok_or_else(|| fail("a weight is too large for 16 bits"))?;
+        let (encoding, weight) = encoder.finish_in_fixed_size();
         let mut out = Vec::new();
         out.extend(self.feature_width.to_le_bytes());
         out.extend(class_count.to_le_bytes());

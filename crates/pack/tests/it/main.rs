@@ -3,6 +3,7 @@
 mod damage;
 mod document;
 mod forge;
+mod in_parts;
 mod numbers;
 mod refusals;
 mod round_trip;

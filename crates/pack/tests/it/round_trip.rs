@@ -14,17 +14,17 @@ use crate::forge::{everything, signed, unsigned};
 
 /// A tensor before it is packed.
 #[derive(Clone, Debug)]
-struct Tensor {
-    dtype: Dtype,
-    shape: Vec<u64>,
-    indices: Vec<u64>,
-    numbers: Vec<f32>,
+pub(crate) struct Tensor {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) indices: Vec<u64>,
+    pub(crate) numbers: Vec<f32>,
     /// None: as distances.
-    rounding: Option<Rounding>,
+    pub(crate) rounding: Option<Rounding>,
 }
 
 impl Tensor {
-    fn distances(&self) -> Vec<i64> {
+    pub(crate) fn distances(&self) -> Vec<i64> {
         let width = if self.dtype == Dtype::F32 { 0xffff_ffff } else { 0xffff };
         self.numbers
             .iter()
@@ -35,7 +35,7 @@ impl Tensor {
             .collect()
     }
 
-    fn add(&self, name: &str, builder: &mut Builder) {
+    pub(crate) fn add(&self, name: &str, builder: &mut Builder) {
         let distances = self.distances();
         let values = match self.rounding {
             None => Values::Distances(&distances),
@@ -50,7 +50,7 @@ const SIDE_MAX: u64 = if cfg!(miri) { 5 } else { 40 };
 const TENSORS_MAX: usize = if cfg!(miri) { 2 } else { 6 };
 const NUMBERS_MAX: usize = if cfg!(miri) { 20 } else { 600 };
 
-fn any_tensor() -> impl Strategy<Value = Tensor> {
+pub(crate) fn any_tensor() -> impl Strategy<Value = Tensor> {
     let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::F16), Just(Dtype::BF16)];
     let rounding = prop_oneof![
         Just(None),
