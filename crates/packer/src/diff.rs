@@ -49,7 +49,7 @@ pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Re
         _ => Exactness::Rounded,
     };
     let mut writer = PackWriter::new(base.fingerprint()?, &details(&base, &tuned, values, name))?;
-    let comparison = compare(&base, &tuned, exactness, |tensor| writer.tensor(&tensor))?;
+    let comparison = compare(&base, &tuned, exactness, |tensor| writer.changed(&tensor))?;
     writer.density(comparison.whole.changed_share() as f32);
     let notes = notes(&base, &tuned, &comparison);
     Ok(Diff { encoded: writer.finish()?, comparison, notes })

@@ -5,15 +5,15 @@
 //! [`as_read`] gives them.
 
 use taskvec_bundle::{Head, Preprocessing, Resize};
-use taskvec_pack::Fingerprint;
 use taskvec_pack::write::{
-    Builder, HeadParts, PreprocessingParts, ProbeParts, Rounding, TensorDeltas, TensorSummary, Values as WrittenValues,
-    WriteError, quantize,
+    Builder, EntrySource, HeadParts, PreprocessingParts, ProbeParts, Rounding, Take, TensorDeltas, TensorSummary,
+    Values as WrittenValues, WriteError, quantize,
 };
+use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, Result};
 use crate::recipe::{Granule, Method, Recipe, Values};
-use crate::task_vector::{Deltas, TaskVector, TensorDelta};
+use crate::task_vector::{ChangedTensor, Deltas, DeltasPart, TaskVector, TensorDelta};
 
 /// What a pack says and carries beside the task vector.
 #[derive(Clone, Debug)]
@@ -142,7 +142,21 @@ impl PackWriter {
     /// `Usage` when it is there twice, its indices do not ascend, a number is not finite, or deltas are to be written
     /// losslessly.
     pub fn tensor(&mut self, tensor: &TensorDelta) -> Result<()> {
-        self.add(tensor, self.rounding)
+        self.held(tensor, self.rounding)
+    }
+
+    /// Adds a tensor whose entries are handed over again and again, so that they need not be in memory.
+    ///
+    /// # Errors
+    /// As [`PackWriter::tensor`]; `Io` when a checkpoint cannot be read any more.
+    pub fn changed(&mut self, tensor: &ChangedTensor<'_>) -> Result<()> {
+        let entries = Entries {
+            name: tensor.name(),
+            count: tensor.entry_count(),
+            rounding: self.rounding,
+            replay: |take: &mut TakeDeltas<'_>| tensor.replay(take),
+        };
+        self.add(tensor.name(), tensor.dtype(), tensor.shape(), entries)
     }
 
     /// Adds a tensor whose deltas are rounded in another way than the others'.
@@ -150,22 +164,29 @@ impl PackWriter {
     /// # Errors
     /// As [`PackWriter::tensor`].
     pub(crate) fn tensor_rounded(&mut self, tensor: &TensorDelta, rounding: Rounding) -> Result<()> {
-        self.add(tensor, Some(rounding))
+        self.held(tensor, Some(rounding))
     }
 
-    fn add(&mut self, tensor: &TensorDelta, rounding: Option<Rounding>) -> Result<()> {
-        let values = match &tensor.deltas {
-            Deltas::Numbers(deltas) => {
-                let lossless =
-                    || Error::usage(format!("tensor `{}`: deltas cannot be written losslessly", tensor.name));
-                WrittenValues::Deltas(deltas, rounding.ok_or_else(lossless)?)
-            }
-            Deltas::Distances(distances) => WrittenValues::Distances(distances),
+    fn held(&mut self, tensor: &TensorDelta, rounding: Option<Rounding>) -> Result<()> {
+        let entries = Entries {
+            name: &tensor.name,
+            count: tensor.indices.len() as u64,
+            rounding,
+            replay: |take: &mut TakeDeltas<'_>| take(&tensor.indices, tensor.deltas.as_part()),
         };
-        let entries = TensorDeltas { indices: &tensor.indices, values };
-        let summary = self.builder.tensor(&tensor.name, tensor.dtype, &tensor.shape, entries).map_err(refused)?;
-        let entry_count = tensor.indices.len() as u64;
-        self.tensors.push(EncodedTensor { name: tensor.name.clone(), entry_count, summary });
+        self.add(&tensor.name, tensor.dtype, &tensor.shape, entries)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[u64],
+        entries: impl EntrySource<Error = Stopped>,
+    ) -> Result<()> {
+        let entry_count = entries.entry_count();
+        let summary = self.builder.tensor(name, dtype, shape, entries).map_err(|Stopped(error)| error)?;
+        self.tensors.push(EncodedTensor { name: name.to_owned(), entry_count, summary });
         Ok(())
     }
 
@@ -180,8 +201,52 @@ impl PackWriter {
     /// `Usage` when the parts do not make a pack: a name that is no text, an alpha outside its range, probes that do not
     /// fit the head.
     pub fn finish(self) -> Result<Encoded> {
-        let bytes = self.builder.finish().map_err(refused)?;
+        let bytes = self.builder.into_file().map_err(refused)?;
         Ok(Encoded { bytes, tensors: self.tensors })
+    }
+}
+
+/// What takes a part of a tensor's entries: indices, and by how much each element changed.
+type TakeDeltas<'a> = dyn FnMut(&[u64], DeltasPart<'_>) -> Result<()> + 'a;
+
+/// The entries of a tensor, as a pack asks for them.
+struct Entries<'a, F> {
+    name: &'a str,
+    count: u64,
+    /// Of deltas; none if only distances are to be written.
+    rounding: Option<Rounding>,
+    replay: F,
+}
+
+/// What kept a tensor from its pack: entries that could not be handed over, or that the pack refused.
+struct Stopped(Error);
+
+impl From<WriteError> for Stopped {
+    fn from(cause: WriteError) -> Stopped {
+        Stopped(refused(cause))
+    }
+}
+
+impl<F: Fn(&mut TakeDeltas<'_>) -> Result<()>> EntrySource for Entries<'_, F> {
+    type Error = Stopped;
+
+    fn entry_count(&self) -> u64 {
+        self.count
+    }
+
+    fn replay(&self, take: &mut Take<'_>) -> std::result::Result<(), Stopped> {
+        let mut take_deltas = |indices: &[u64], deltas: DeltasPart<'_>| {
+            let values = match deltas {
+                DeltasPart::Numbers(numbers) => {
+                    let lossless =
+                        || Error::usage(format!("tensor `{}`: deltas cannot be written losslessly", self.name));
+                    WrittenValues::Deltas(numbers, self.rounding.ok_or_else(lossless)?)
+                }
+                DeltasPart::Distances(distances) => WrittenValues::Distances(distances),
+            };
+            take(TensorDeltas { indices, values }).map_err(refused)
+        };
+        (self.replay)(&mut take_deltas).map_err(Stopped)
     }
 }
 

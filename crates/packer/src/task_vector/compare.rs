@@ -1,17 +1,17 @@
-//! Two checkpoints side by side, tensor by tensor and part by part.
+//! Two checkpoints side by side, tensor by tensor.
 
-use half::{bf16, f16};
-use taskvec_arithmetic::distance;
 use taskvec_bundle::StoredDtype;
 use taskvec_checkpoint::{Checkpoint, Faults, PART_ELEMENTS, StoredTensor};
 use taskvec_pack::Dtype;
 
-use super::likeness::{Comparison, Likeness};
-use super::{Deltas, Exactness, TensorDelta};
+use super::Exactness;
+use super::changed::ChangedTensor;
+use super::likeness::Comparison;
+use super::pair::Pair;
 use crate::error::{Error, Result};
 
 /// Compares tensor by tensor and hands each changed one to `sink`, in byte order of names, so that a task vector of any size
-/// passes through the memory of what changed in one tensor.
+/// passes through less memory than its largest tensor has.
 ///
 /// # Errors
 /// `Mismatch` when names, shapes or dtypes differ (the message names the tensors), `Unsupported` for a dtype that packs do
@@ -20,7 +20,7 @@ pub fn compare(
     base: &Checkpoint,
     tuned: &Checkpoint,
     exactness: Exactness,
-    mut sink: impl FnMut(TensorDelta) -> Result<()>,
+    mut sink: impl FnMut(ChangedTensor<'_>) -> Result<()>,
 ) -> Result<Comparison> {
     check_same_form(base, tuned, exactness)?;
     let mut comparison = Comparison { changed_integers: changed_integers(base, tuned)?, ..Comparison::default() };
@@ -31,128 +31,11 @@ pub fn compare(
             comparison.widened_count += 1;
             comparison.narrowed_count += u64::from(dtype != Dtype::F32);
         }
-        let found = differences(base, ours, tuned, theirs, exactness)?;
-        if let Some(index) = found.first_not_finite.filter(|_| exactness == Exactness::Rounded) {
-            return Err(Error::damaged(format!(
-                "tensor `{}`: the delta of element {index} is not a finite number",
-                ours.name()
-            ))
-            .with_help("a lossless pack can hold it; a checkpoint with NaN or infinite weights is seldom meant"));
-        }
+        let found = ChangedTensor::find(Pair { base, ours, tuned, theirs }, dtype, exactness)?;
         comparison.add(ours, found.likeness, found.not_finite_count);
-        if !found.indices.is_empty() {
-            sink(TensorDelta {
-                name: ours.name().to_owned(),
-                dtype,
-                shape: ours.shape().to_vec(),
-                deltas: match exactness {
-                    Exactness::Lossless => Deltas::Distances(found.distances),
-                    Exactness::Rounded => Deltas::Numbers(found.numbers),
-                },
-                indices: found.indices,
-            })?;
-        }
+        found.changed.map_or(Ok(()), &mut sink)?;
     }
     Ok(comparison)
-}
-
-/// The changed elements of one tensor.
-struct Differences {
-    exactness: Exactness,
-    indices: Vec<u64>,
-    /// One of the two is filled, by exactness.
-    numbers: Vec<f32>,
-    distances: Vec<i64>,
-    likeness: Likeness,
-    not_finite_count: u64,
-    /// First index whose delta, as a number, is not finite.
-    first_not_finite: Option<u64>,
-}
-
-fn differences(
-    base: &Checkpoint,
-    ours: &StoredTensor,
-    tuned: &Checkpoint,
-    theirs: &StoredTensor,
-    exactness: Exactness,
-) -> Result<Differences> {
-    let mut found = Differences {
-        exactness,
-        indices: Vec::new(),
-        numbers: Vec::new(),
-        distances: Vec::new(),
-        likeness: Likeness::default(),
-        not_finite_count: 0,
-        first_not_finite: None,
-    };
-    let (mut from, mut to) = (Vec::new(), Vec::new());
-    let (mut base, mut tuned) = (base.reader(ours)?, tuned.reader(theirs)?);
-    let same_dtype = ours.dtype() == theirs.dtype();
-    while base.read(PART_ELEMENTS, &mut from)? && tuned.read(PART_ELEMENTS, &mut to)? {
-        match ours.dtype() {
-            StoredDtype::F16 if same_dtype => {
-                found.add_part(&from, &to, |bytes| f16::from_le_bytes(bytes).to_f32(), distance_16);
-            }
-            StoredDtype::Bf16 if same_dtype => {
-                found.add_part(&from, &to, |bytes| bf16::from_le_bytes(bytes).to_f32(), distance_16);
-            }
-            _ if same_dtype => found.add_part(&from, &to, f32::from_le_bytes, distance_32),
-            _ => {
-                let [from, to] = [(ours, &from), (theirs, &to)].map(|(tensor, part)| widened(tensor.dtype(), part));
-                found.add_part(&from, &to, f32::from_le_bytes, distance_32);
-            }
-        }
-    }
-    Ok(found)
-}
-
-impl Differences {
-    /// The next elements of both, which are `BYTES` long.
-    fn add_part<const BYTES: usize>(
-        &mut self,
-        base: &[u8],
-        tuned: &[u8],
-        number: impl Fn([u8; BYTES]) -> f32,
-        distance: impl Fn([u8; BYTES], [u8; BYTES]) -> i64,
-    ) {
-        let pairs = base.as_chunks::<BYTES>().0.iter().zip(tuned.as_chunks::<BYTES>().0);
-        for (index, (&from, &to)) in (self.likeness.element_count..).zip(pairs) {
-            let (base, tuned) = (number(from), number(to));
-            self.likeness.add_pair(f64::from(base), f64::from(tuned), from != to);
-            if from == to {
-                continue;
-            }
-            self.not_finite_count += u64::from(!tuned.is_finite());
-            let delta = tuned - base;
-            if !delta.is_finite() {
-                self.first_not_finite = self.first_not_finite.or(Some(index));
-            }
-            match self.exactness {
-                Exactness::Lossless => self.distances.push(distance(from, to)),
-                Exactness::Rounded if delta == 0.0 => continue,
-                Exactness::Rounded => self.numbers.push(delta),
-            }
-            self.indices.push(index);
-        }
-    }
-}
-
-fn distance_16(from: [u8; 2], to: [u8; 2]) -> i64 {
-    distance::u16(u16::from_le_bytes(from), u16::from_le_bytes(to))
-}
-
-fn distance_32(from: [u8; 4], to: [u8; 4]) -> i64 {
-    distance::f32(f32::from_le_bytes(from), f32::from_le_bytes(to))
-}
-
-/// The elements as f32, which holds every number of f16 and bf16.
-fn widened(dtype: StoredDtype, part: &[u8]) -> Vec<u8> {
-    let halves = part.as_chunks().0.iter();
-    match dtype {
-        StoredDtype::F16 => halves.flat_map(|&bytes| f16::from_le_bytes(bytes).to_f32().to_le_bytes()).collect(),
-        StoredDtype::Bf16 => halves.flat_map(|&bytes| bf16::from_le_bytes(bytes).to_f32().to_le_bytes()).collect(),
-        _ => part.to_vec(),
-    }
 }
 
 /// That both have the same tensors, heads and integers aside: names, shapes, dtypes that can be compared.

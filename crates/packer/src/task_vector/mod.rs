@@ -1,6 +1,7 @@
 //! Fine-tuned minus base, from two checkpoints: which elements differ, and by how much.
 //!
-//! A part of one tensor of each file is in memory at a time, and what changed in that tensor. What is decided here:
+//! A part of one tensor of each file is in memory at a time, and what changed in that tensor where that is little; where it is
+//! much, the files are read again (`changed.rs`). What is decided here:
 //!
 //! - **Changed** means other bits. A zero that changed its sign is changed, a NaN that kept its bits is not.
 //! - A **lossless** task vector holds distances between bit patterns (`FORMAT.md`, 6.11) and brings every bit back, NaN
@@ -16,14 +17,17 @@
 //!   1 and 0. Fine-tuned pairs that were measured have 0.60 and more even where every weight moved by its own size
 //!   (waifu2x, resumed for months); strangers have 0.00 (rnnoise, two trainings).
 
+mod changed;
 mod compare;
 mod likeness;
+mod pair;
 
 use taskvec_checkpoint::Checkpoint;
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::Result;
 
+pub use changed::ChangedTensor;
 pub use compare::compare;
 pub use likeness::{Comparison, Likeness, RELATED_COSINE_MIN, TensorComparison, Warning};
 
@@ -60,6 +64,15 @@ pub enum Deltas {
     Distances(Vec<i64>),
 }
 
+/// By how much some of the elements of a tensor changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DeltasPart<'a> {
+    /// Tuned minus base.
+    Numbers(&'a [f32]),
+    /// Steps between bit patterns, none of them 0.
+    Distances(&'a [i64]),
+}
+
 /// Whether the tuned bits must come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exactness {
@@ -67,6 +80,16 @@ pub enum Exactness {
     Lossless,
     /// Differences in f32.
     Rounded,
+}
+
+impl Deltas {
+    /// All of them.
+    pub fn as_part(&self) -> DeltasPart<'_> {
+        match self {
+            Deltas::Numbers(numbers) => DeltasPart::Numbers(numbers),
+            Deltas::Distances(distances) => DeltasPart::Distances(distances),
+        }
+    }
 }
 
 impl TensorDelta {
@@ -85,7 +108,7 @@ impl TaskVector {
     pub fn between(base: &Checkpoint, tuned: &Checkpoint, exactness: Exactness) -> Result<(TaskVector, Comparison)> {
         let mut tensors = Vec::new();
         let comparison = compare(base, tuned, exactness, |tensor| {
-            tensors.push(tensor);
+            tensors.push(tensor.into_delta()?);
             Ok(())
         })?;
         Ok((TaskVector { base: base.fingerprint()?, tensors }, comparison))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use half::f16;
 use taskvec_bundle::{NamedTensor, StoredDtype, write_tensors as write};
+use taskvec_checkpoint::StoredTensor;
 use tempfile::TempDir;
 
 use super::*;
@@ -195,6 +196,82 @@ fn equal_checkpoints_are_remarked_upon() {
     let warnings = comparison.warnings();
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].message.contains("are equal"), "{warnings:?}");
+}
+
+/// As many as nobody holds where all of them changed.
+const MANY: usize = 700_000;
+
+#[test]
+fn tensors_that_are_read_again_have_the_entries_that_they_were_found_to_have() {
+    let files = Files::new();
+    let mut random = Random::new(1, "many");
+    let from: Vec<f32> = (0..MANY).map(|_| random.normal()).collect();
+    let moved = |share: u64| -> Vec<f32> {
+        let mut random = Random::new(2, "moved");
+        from.iter().map(|number| if random.below(100) < share { number * 1.25 } else { *number }).collect()
+    };
+    // Enough to be let go of at first, and then nothing.
+    let first_half: Vec<f32> = (0..MANY).map(|at| if at < MANY / 2 { from[at] * 1.25 } else { from[at] }).collect();
+    for (what, to, is_held) in
+        [("all", moved(100), false), ("most", moved(80), false), ("half", first_half, false), ("few", moved(10), true)]
+    {
+        let wide = |numbers: &[f32]| ("a", F32, &[MANY as u64][..], f32s(numbers));
+        let narrow = |numbers: &[f32]| ("a", StoredDtype::F16, &[MANY as u64][..], halves(numbers));
+        for (base, tuned) in [(wide(&from), wide(&to)), (narrow(&from), narrow(&to)), (wide(&from), narrow(&to))] {
+            let is_one_dtype = base.1 == tuned.1;
+            let (base, tuned) = (files.checkpoint("base", &[base]), files.checkpoint("tuned", &[tuned]));
+            for exactness in [Exactness::Lossless, Exactness::Rounded] {
+                let mut found = Vec::new();
+                compare(&base, &tuned, exactness, |tensor| {
+                    let (count, held) = (tensor.entry_count(), tensor.is_held());
+                    let delta = tensor.into_delta()?;
+                    assert_eq!(count, delta.indices.len() as u64, "{what}");
+                    assert!(delta.indices.is_sorted_by(|a, b| a < b), "{what}");
+                    // Of halves that round to the same number fewer are changed, and of other dtypes more.
+                    assert!(!is_one_dtype || held == is_held, "{what}: {count} entries are held: {held}");
+                    found.push(delta);
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(found, [naive(&base, &tuned, exactness)], "{what}");
+            }
+        }
+    }
+}
+
+/// The task vector of two checkpoints with one tensor, taken from all of their numbers at once.
+fn naive(base: &Checkpoint, tuned: &Checkpoint, exactness: Exactness) -> TensorDelta {
+    let [ours, theirs] = [base, tuned].map(|checkpoint| checkpoint.body().next().unwrap());
+    let bits = |checkpoint: &Checkpoint, tensor: &StoredTensor| -> Vec<(f32, i64)> {
+        let bytes = checkpoint.read(tensor).unwrap();
+        if tensor.dtype() == F32 {
+            return bytes.as_chunks().0.iter().map(|&bytes| (f32::from_le_bytes(bytes), 0)).collect();
+        }
+        let half = |&bytes: &[u8; 2]| (f16::from_le_bytes(bytes).to_f32(), i64::from(i16::from_le_bytes(bytes)));
+        bytes.as_chunks().0.iter().map(half).collect()
+    };
+    let is_half = ours.dtype() == StoredDtype::F16;
+    // The distance from zero, below it negative.
+    let steps = |(number, half): (f32, i64)| match is_half {
+        true if half < 0 => -(half & 0x7FFF),
+        true => half,
+        false if number.is_sign_negative() => -i64::from(number.to_bits() & 0x7FFF_FFFF),
+        false => i64::from(number.to_bits()),
+    };
+    let (mut indices, mut numbers, mut distances) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (from, to)) in (0..).zip(bits(base, ours).into_iter().zip(bits(tuned, theirs))) {
+        if from.0 != to.0 {
+            indices.push(index);
+            numbers.push(to.0 - from.0);
+            distances.push(steps(to) - steps(from));
+        }
+    }
+    let deltas = match exactness {
+        Exactness::Lossless => Deltas::Distances(distances),
+        Exactness::Rounded => Deltas::Numbers(numbers),
+    };
+    let dtype = base.editable_dtype(ours).unwrap();
+    TensorDelta { name: ours.name().to_owned(), dtype, shape: ours.shape().to_vec(), indices, deltas }
 }
 
 #[test]
