@@ -44,12 +44,8 @@ pub struct DiffWithin {
 /// As [`Checkpoint::open`] and [`compare`], and `Usage` for a name that no pack can have.
 pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Result<Diff> {
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
-    let exactness = match values {
-        Values::Lossless => Exactness::Lossless,
-        _ => Exactness::Rounded,
-    };
     let mut writer = PackWriter::new(base.fingerprint()?, &details(&base, &tuned, values, name))?;
-    let comparison = compare(&base, &tuned, exactness, |tensor| writer.changed(&tensor))?;
+    let comparison = compare(&base, &tuned, Exactness::of(values), |tensor| writer.changed(&tensor))?;
     writer.density(comparison.whole.changed_share() as f32);
     let notes = notes(&base, &tuned, &comparison);
     Ok(Diff { encoded: writer.finish()?, comparison, notes })

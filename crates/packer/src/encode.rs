@@ -195,6 +195,19 @@ impl PackWriter {
         self.builder.density(density);
     }
 
+    /// Gives the pack probes, which were computed with the pack as it was without them.
+    pub fn probes(&mut self, probes: ProbeParts) {
+        self.builder.probes(probes);
+    }
+
+    /// The pack as it is now; more can come to it.
+    ///
+    /// # Errors
+    /// As [`PackWriter::finish`].
+    pub fn so_far(&self) -> Result<Vec<u8>> {
+        self.builder.finish().map_err(refused)
+    }
+
     /// The finished pack.
     ///
     /// # Errors

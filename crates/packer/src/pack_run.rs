@@ -22,14 +22,14 @@ use taskvec_pack::write::{ProbeInputs, ProbeParts};
 use crate::apply::apply;
 use crate::budget::{Budget, CurvePoint, Rated};
 use crate::crew::Crew;
-use crate::encode::{Encoded, PackDetails, encode};
+use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, features};
 use crate::examples::Examples;
 use crate::recipe::{Recipe, Values};
 use crate::run_folder::{RECIPE_FILE, RUN_FILE, TUNED_FILE, read_head, read_json};
 use crate::task::Task;
-use crate::task_vector::{Exactness, TaskVector};
+use crate::task_vector::{Exactness, TaskVector, compare};
 use crate::train::{Accuracy, Run, Start};
 
 /// Share of the largest logit by which an answer may differ from the expected one.
@@ -67,6 +67,9 @@ pub struct PackWishes {
 
 /// The pack of the finished run in `folder`.
 ///
+/// The base's network, and the one that the pack makes of it, are in memory to be measured. The task vector is not, but within a
+/// budget.
+///
 /// # Errors
 /// `Usage` when the run is not finished or trained a base, and when no pack keeps to the budget; `Mismatch` when the base is
 /// another one by now; what the parts say.
@@ -85,11 +88,6 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     check_base(&start, &run, &base)?;
     let task = Task::open(&recipe, &start.preprocessing)?;
 
-    // Only deltas can be cut down.
-    let lossless = recipe.pack.values == Values::Lossless && wishes.budget.is_none();
-    let exactness = if lossless { Exactness::Lossless } else { Exactness::Rounded };
-    let (vector, _) =
-        TaskVector::between(&Checkpoint::open(&base)?, &Checkpoint::open(&folder.join(TUNED_FILE))?, exactness)?;
     let head = read_head(folder)?;
     let mut details = PackDetails::of_recipe(&recipe);
     details.head = Some(head.clone());
@@ -100,30 +98,47 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     details.provenance.push(("data".to_owned(), recipe.data_names().join(", ")));
     details.provenance.push(("data digest".to_owned(), run.data.clone()));
     let shown = if task.test.is_empty() { &task.train } else { &task.test };
-    let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
-    let rated = wishes.budget.map(|_| Rated::new(&vector)).transpose()?;
-    let fitted = match (&rated, wishes.budget) {
-        (Some(rated), Some(budget)) => Some(rated.fit(budget, probe_bytes + wishes.reserved, &details)?),
-        _ => None,
-    };
-    let bare = match &fitted {
-        Some(fitted) => fitted.encoded.clone(),
-        None => encode(&vector, &details)?,
-    };
 
     let crew = Crew::for_this_machine(usize::MAX);
-    let network = as_a_device_has_it(&start, &base, &bare.bytes, recipe.pack.alpha)?;
-    let judge =
-        |examples: &Arc<Examples>| accuracy(&head, &features(&crew, &network, examples, &device), &examples.labels);
-    let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
-    details.probes = probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?;
-    let (encoded, curve) = match (&rated, &fitted) {
-        (Some(rated), Some(fitted)) => {
-            (rated.again(fitted, &details)?.encoded, rated.curve(wishes.curve_points, &details)?)
-        }
-        _ => (encode(&vector, &details)?, Vec::new()),
+    let prove = |pack: &[u8]| {
+        let network = as_a_device_has_it(&start, &base, pack, recipe.pack.alpha)?;
+        let judge =
+            |examples: &Arc<Examples>| accuracy(&head, &features(&crew, &network, examples, &device), &examples.labels);
+        let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
+        Ok((accuracy, probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?))
     };
-    Ok(PackedRun { encoded, run, accuracy, error: fitted.map(|fitted| fitted.error), curve })
+    let (before, tuned) = (Checkpoint::open(&base)?, Checkpoint::open(&folder.join(TUNED_FILE))?);
+    let Some(budget) = wishes.budget else {
+        let (encoded, accuracy) = proved(&before, &tuned, details, prove)?;
+        return Ok(PackedRun { encoded, run, accuracy, error: None, curve: Vec::new() });
+    };
+    // Only deltas can be cut down.
+    let (vector, _) = TaskVector::between(&before, &tuned, Exactness::Rounded)?;
+    let rated = Rated::new(&vector)?;
+    let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
+    let fitted = rated.fit(budget, probe_bytes + wishes.reserved, &details)?;
+    let (accuracy, probes) = prove(&fitted.encoded.bytes)?;
+    details.probes = probes;
+    let encoded = rated.again(&fitted, &details)?.encoded;
+    let curve = rated.curve(wishes.curve_points, &details)?;
+    Ok(PackedRun { encoded, run, accuracy, error: Some(fitted.error), curve })
+}
+
+/// The pack of everything that changed, with the probes that `prove` takes from it, and what it is worth. It is packed tensor by
+/// tensor, and once.
+fn proved(
+    base: &Checkpoint,
+    tuned: &Checkpoint,
+    details: PackDetails,
+    prove: impl Fn(&[u8]) -> Result<(Accuracy, Option<ProbeParts>)>,
+) -> Result<(Encoded, Accuracy)> {
+    let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
+    compare(base, tuned, Exactness::of(details.values), |tensor| writer.changed(&tensor))?;
+    let (accuracy, probes) = prove(&writer.so_far()?)?;
+    if let Some(probes) = probes {
+        writer.probes(probes);
+    }
+    Ok((writer.finish()?, accuracy))
 }
 
 /// How many bytes so many probes take at most, with their place in the section table and what fills up to it.

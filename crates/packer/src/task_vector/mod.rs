@@ -26,6 +26,7 @@ use taskvec_checkpoint::Checkpoint;
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::Result;
+use crate::recipe::Values;
 
 pub use changed::ChangedTensor;
 pub use compare::compare;
@@ -80,6 +81,16 @@ pub enum Exactness {
     Lossless,
     /// Differences in f32.
     Rounded,
+}
+
+impl Exactness {
+    /// What a pack with such values needs.
+    pub fn of(values: Values) -> Exactness {
+        match values {
+            Values::Lossless => Exactness::Lossless,
+            _ => Exactness::Rounded,
+        }
+    }
 }
 
 impl Deltas {
