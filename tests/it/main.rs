@@ -24,4 +24,6 @@ mod refusals;
 mod serve;
 mod small_pack;
 mod sources;
+#[cfg(target_os = "linux")]
+mod thread_count;
 mod trust;
