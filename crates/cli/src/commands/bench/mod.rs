@@ -5,6 +5,7 @@
 //! missing) is named on stderr and left out. The exit code is 3 when a goal is missed.
 
 mod images;
+mod memory;
 mod packs;
 mod runtime;
 mod train;
@@ -46,7 +47,11 @@ pub(crate) fn run(typed: &Bench, json: bool) -> anyhow::Result<Outcome> {
     let mut rows = Vec::new();
     for part in &typed.parts {
         rows.extend(match part {
-            BenchPart::Packs => packs::rows().context("measure packs")?,
+            BenchPart::Packs => {
+                let mut rows = packs::rows().context("measure packs")?;
+                rows.extend(memory::rows().context("measure memory")?);
+                rows
+            }
             BenchPart::Runtime => runtime::rows(typed.onnxruntime.as_deref()).context("measure the runtime")?,
             BenchPart::Train => train::rows(typed.python.as_deref()).context("measure training")?,
         });
