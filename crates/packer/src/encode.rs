@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::recipe::{Granule, Method, Recipe, Values};
 use crate::task_vector::{ChangedTensor, Deltas, DeltasPart, TaskVector, TensorDelta};
 
+/// Elements of a tensor that are made into entries at a time.
+const PART_ELEMENTS: usize = 1 << 16;
+
 /// What a pack says and carries beside the task vector.
 #[derive(Clone, Debug)]
 pub struct PackDetails {
@@ -157,6 +160,24 @@ impl PackWriter {
             replay: |take: &mut TakeDeltas<'_>| tensor.replay(take),
         };
         self.add(tensor.name(), tensor.dtype(), tensor.shape(), entries)
+    }
+
+    /// Adds a tensor with a delta for each of its elements, and says how many are entries: zeros are none.
+    ///
+    /// # Errors
+    /// As [`PackWriter::tensor`].
+    pub fn dense(&mut self, name: &str, dtype: Dtype, shape: &[u64], deltas: &[f32]) -> Result<u64> {
+        let count = deltas.iter().filter(|delta| **delta != 0.0).count() as u64;
+        let replay = |take: &mut TakeDeltas<'_>| {
+            for (first, part) in (0..).step_by(PART_ELEMENTS).zip(deltas.chunks(PART_ELEMENTS)) {
+                let entries = (first..).zip(part.iter().copied()).filter(|(_, delta)| *delta != 0.0);
+                let (indices, deltas): (Vec<u64>, Vec<f32>) = entries.unzip();
+                take(&indices, DeltasPart::Numbers(&deltas))?;
+            }
+            Ok(())
+        };
+        self.add(name, dtype, shape, Entries { name, count, rounding: self.rounding, replay })?;
+        Ok(count)
     }
 
     /// Adds a tensor whose deltas are rounded in another way than the others'.

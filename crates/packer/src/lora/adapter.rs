@@ -11,7 +11,7 @@ use super::names::{self, Module, Role, Spelling};
 use super::product;
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::task_vector::{Deltas, TensorDelta, Warning};
+use crate::task_vector::Warning;
 
 /// An adapter whose modules were found in a base.
 ///
@@ -96,11 +96,12 @@ impl Adapter {
         &self.warnings
     }
 
-    /// Hands the task vector to `sink`, tensor by tensor, in byte order of names.
+    /// Hands the task vector to `sink`, tensor by tensor, in byte order of names: the tensor of the base, and a delta for each of
+    /// its elements.
     ///
     /// # Errors
     /// `Damaged` for a delta that is not finite, `Io`, and whatever `sink` returns.
-    pub fn deltas(&self, base: &Checkpoint, mut sink: impl FnMut(TensorDelta) -> Result<()>) -> Result<()> {
+    pub fn deltas(&self, base: &Checkpoint, mut sink: impl FnMut(&StoredTensor, &[f32]) -> Result<()>) -> Result<()> {
         for (name, pair) in &self.targets {
             let Some(tensor) = base.tensor(name) else { continue };
             let (a, b) = (self.numbers(&pair.a)?, self.numbers(&pair.b)?);
@@ -113,9 +114,7 @@ impl Adapter {
                 ))
                 .with_help("check the training run that made the adapter"));
             }
-            let (indices, deltas) = (0u64..).zip(deltas).filter(|(_, delta)| *delta != 0.0).unzip();
-            let (dtype, shape) = (base.editable_dtype(tensor)?, tensor.shape().to_vec());
-            sink(TensorDelta { name: name.clone(), dtype, shape, indices, deltas: Deltas::Numbers(deltas) })?;
+            sink(tensor, &deltas)?;
         }
         Ok(())
     }

@@ -59,9 +59,9 @@ pub fn lora(base: &Path, adapter: &Path, values: Values, name: Option<&str>) -> 
     details.provenance.push(("parents".to_owned(), parents));
     let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
     let mut entry_count = 0;
-    adapter.deltas(&base, |delta| {
-        entry_count += delta.indices.len() as u64;
-        writer.tensor(&delta)
+    adapter.deltas(&base, |tensor, deltas| {
+        entry_count += writer.dense(tensor.name(), base.editable_dtype(tensor)?, tensor.shape(), deltas)?;
+        Ok(())
     })?;
     let whole: u64 = base.body().map(StoredTensor::element_count).sum();
     writer.density((entry_count as f64 / (whole as f64).max(1.0)) as f32);
