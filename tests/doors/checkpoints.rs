@@ -1,5 +1,7 @@
 //! Checkpoints that others saved: PyTorch's pickles and archives, ONNX models, GGUF files.
 
+use taskvec_bundle::{NamedTensor, TensorFile, write_tensors};
+use taskvec_checkpoint::onnx_graph::{Home, OnnxGraph, rewrite};
 use taskvec_checkpoint::{Checkpoint, Limits, PART_ELEMENTS};
 use taskvec_dataset::ErrorKind;
 use taskvec_testkit::saved::torch_archive_of;
@@ -21,6 +23,37 @@ pub fn torch(bytes: &[u8]) {
 /// As [`torch`].
 pub fn onnx(bytes: &[u8]) {
     read("x.onnx", bytes.to_vec());
+}
+
+/// Reads the bytes as the graph of an ONNX model, and writes it again with every initializer that the model holds in another
+/// file.
+///
+/// # Panics
+///
+/// If a reader panics, or if the graph that was written is not the one that was read.
+pub fn onnx_graph(bytes: &[u8]) {
+    let Ok(graph) = OnnxGraph::read(bytes) else { return };
+    let arrays = graph.arrays(&[], &[]);
+    let Ok(checkpoint) = Checkpoint::in_memory("x.onnx", bytes.to_vec(), &Limits::default()) else { return };
+    let read: Vec<Vec<u8>> = checkpoint.tensors().iter().map(|tensor| checkpoint.read(tensor).unwrap()).collect();
+    let named = checkpoint.tensors().iter().zip(&read).map(|(tensor, bytes)| NamedTensor {
+        name: tensor.name(),
+        dtype: tensor.dtype(),
+        shape: tensor.shape(),
+        bytes,
+    });
+    let mut model = Vec::new();
+    // Names that a safetensors file cannot have.
+    let Ok(()) = write_tensors(&mut model, &named.collect::<Vec<_>>()) else { return };
+    let file = TensorFile::parse(&model).expect("what was written can be read");
+    let home = |tensor| Home::Model { tensor, is_input: false };
+    let homes = file.tensors().iter().map(|tensor| (tensor.name().to_owned(), home(tensor))).collect();
+    let Ok(rewritten) = rewrite(bytes, &homes) else { return };
+    let again = OnnxGraph::read(&rewritten).expect("a graph that was read is one when it is written");
+    assert_eq!(format!("{arrays:?}"), format!("{:?}", again.arrays(&[], &[])), "inputs and outputs");
+    for tensor in file.tensors() {
+        assert_eq!(graph.uses(tensor.name()).len(), again.uses(tensor.name()).len(), "uses of `{}`", tensor.name());
+    }
 }
 
 /// Reads the bytes as a GGUF file.

@@ -14,7 +14,7 @@ mod safetensors;
 mod trust_json;
 
 pub use self::base_json::base_json;
-pub use self::checkpoints::{gguf, onnx, torch};
+pub use self::checkpoints::{gguf, onnx, onnx_graph, torch};
 pub use self::http_body::http_body;
 pub use self::journal::journal;
 pub use self::key_file::key_file;
@@ -26,13 +26,14 @@ pub use self::trust_json::trust_json;
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 10] = [
+pub const DOORS: [(&str, Door); 11] = [
     ("base_json", base_json),
     ("gguf", gguf),
     ("http_body", http_body),
     ("journal", journal),
     ("key_file", key_file),
     ("onnx", onnx),
+    ("onnx_graph", onnx_graph),
     ("pack", pack),
     ("safetensors", safetensors),
     ("torch", torch),

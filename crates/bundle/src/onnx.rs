@@ -144,6 +144,12 @@ pub fn write_field(bytes: &mut Vec<u8>, number: u64, payload: &[u8]) {
     bytes.extend_from_slice(payload);
 }
 
+/// A field that is a number.
+pub fn write_number(bytes: &mut Vec<u8>, number: u64, value: u64) {
+    write_varint(bytes, number << 3);
+    write_varint(bytes, value);
+}
+
 /// The value of string `number` in a message, if it has one; the last counts, as everywhere in protobuf. `None` outside:
 /// it cannot be read.
 pub fn string(message: &[u8], number: u64) -> Option<Option<&[u8]>> {

@@ -31,6 +31,7 @@ mod faults;
 mod gguf;
 mod limits;
 mod onnx;
+pub mod onnx_graph;
 mod reader;
 mod safetensors;
 mod shards;

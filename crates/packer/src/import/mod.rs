@@ -9,9 +9,7 @@
 //! Nothing of the graph is computed or changed here; whether its answers are the model's is for an engine to say. The whole
 //! model is in memory twice.
 
-mod graph;
 mod recognize;
-mod rewrite;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +21,10 @@ use taskvec_bundle::{
     BASE_FILE, Base, BaseDraft, Counterpart, HEADS_PREFIX, HeadEntry, Interface, NamedTensor, Side, StandsFor,
     StoredDtype, TensorFile,
 };
+use taskvec_checkpoint::onnx_graph::{Home, OnnxGraph, WholeNumbers, rewrite};
 use taskvec_checkpoint::{Checkpoint, Form, StoredTensor};
 
-use self::graph::Graph;
 use self::recognize::{Quantized, grid_of, recognize};
-use self::rewrite::{Home, held, rewrite};
 use crate::error::{Error, Result};
 use crate::export::write_files;
 use crate::recipe::Pattern;
@@ -98,7 +95,7 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
             .with_help("export the model to a file that ends in `.onnx`"));
     }
     let model = fs::read(path).map_err(|cause| Error::io("read", path, cause))?;
-    let graph = Graph::read(&model)?;
+    let graph = OnnxGraph::read(&model)?;
     let original = settings.of.map(Original::open).transpose()?;
     let mut weights = weights(&checkpoint, &graph)?;
     let parts: HashMap<&str, &Weight> = weights.iter().map(|weight| (weight.name.as_str(), weight)).collect();
@@ -152,7 +149,7 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
 }
 
 /// Floats, and whole numbers that may be quantized weights or their zero points.
-fn weights(checkpoint: &Checkpoint, graph: &Graph) -> Result<Vec<Weight>> {
+fn weights(checkpoint: &Checkpoint, graph: &OnnxGraph) -> Result<Vec<Weight>> {
     let is_dequantized = |name: &str| graph.uses(name).iter().any(|it| it.op == "DequantizeLinear" && it.input != 1);
     let wanted = |tensor: &&StoredTensor| match tensor.dtype() {
         StoredDtype::I8 | StoredDtype::U8 => true,
@@ -169,18 +166,18 @@ fn weights(checkpoint: &Checkpoint, graph: &Graph) -> Result<Vec<Weight>> {
         }
         weights.push(Weight { name, dtype: tensor.dtype(), shape, bytes: checkpoint.read(tensor)? });
     }
-    for (name, (dtype, shape, bytes)) in graph.written_one_by_one() {
-        let is_new = (*dtype != StoredDtype::I32 || is_dequantized(name)) && weights.iter().all(|it| it.name != *name);
-        if is_new && shape.iter().product::<u64>() * dtype.size_bits() / 8 == bytes.len() as u64 {
-            let (name, shape, bytes) = (name.clone(), shape.clone(), bytes.clone());
-            weights.push(Weight { name, dtype: *dtype, shape, bytes });
+    for (name, numbers) in graph.written_one_by_one() {
+        let is_wanted = numbers.dtype != StoredDtype::I32 || is_dequantized(name);
+        if is_wanted && weights.iter().all(|weight| weight.name != *name) {
+            let WholeNumbers { dtype, shape, bytes } = numbers.clone();
+            weights.push(Weight { name: name.clone(), dtype, shape, bytes });
         }
     }
     Ok(weights)
 }
 
 /// Weights that an engine takes from outside: floats that are no settings of an operator, and quantized weights.
-fn usable<'a>(weights: &'a [Weight], grids: &BTreeMap<&str, Quantized>, graph: &Graph) -> Vec<&'a Weight> {
+fn usable<'a>(weights: &'a [Weight], grids: &BTreeMap<&str, Quantized>, graph: &OnnxGraph) -> Vec<&'a Weight> {
     /// Operators that want constants, or whose floats are no weights.
     const SETTINGS: [&str; 8] =
         ["QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Clip", "Pad", "Range", "ConstantOfShape"];
@@ -204,7 +201,7 @@ fn usable<'a>(weights: &'a [Weight], grids: &BTreeMap<&str, Quantized>, graph: &
 fn editable(
     usable: &[&Weight],
     counterparts: &[Counterpart],
-    graph: &Graph,
+    graph: &OnnxGraph,
     original: Option<&Original>,
     settings: &ImportSettings<'_>,
 ) -> Result<Vec<String>> {
@@ -256,7 +253,7 @@ fn not_recognized(usable: &[&Weight], counterparts: &[Counterpart]) -> Vec<Strin
 }
 
 /// The original's, if the graph takes its pictures and gives its features; else the graph's own.
-fn interface(graph: &Graph, original: Option<&Original>, settings: &ImportSettings<'_>) -> Result<Interface> {
+fn interface(graph: &OnnxGraph, original: Option<&Original>, settings: &ImportSettings<'_>) -> Result<Interface> {
     let arrays = graph.arrays(&settings.sizes, &settings.fills)?;
     let pictures = original.and_then(|original| original.base.as_ref()?.pictures());
     let (Some(pictures), [input], [output]) = (pictures, arrays.inputs.as_slice(), arrays.outputs.as_slice()) else {
@@ -293,18 +290,18 @@ fn homes<'a>(
         let is_input = editable.binary_search(&weight.name).is_ok();
         let home = match is_input || weight.bytes.len() >= SMALL_BYTES {
             true => Home::Model { tensor, is_input },
-            false => match held(&weight.name, weight.dtype, &weight.shape, weight.bytes.clone()) {
-                Some(held) => Home::Graph(held),
-                None => continue,
-            },
+            false => {
+                let (dtype, shape, bytes) = (weight.dtype, weight.shape.clone(), weight.bytes.clone());
+                Home::Graph { dtype, shape, bytes }
+            }
         };
         homes.insert(weight.name.clone(), home);
     }
     // All else stays where it is, unless that is a file that does not come along.
     for tensor in checkpoint.tensors().iter().filter(|tensor| checkpoint.file_of(tensor) != checkpoint.path()) {
         if file.tensor(tensor.name()).is_none() {
-            let held = held(tensor.name(), tensor.dtype(), tensor.shape(), checkpoint.read(tensor)?);
-            homes.extend(held.map(|held| (tensor.name().to_owned(), Home::Graph(held))));
+            let (dtype, shape, bytes) = (tensor.dtype(), tensor.shape().to_vec(), checkpoint.read(tensor)?);
+            homes.insert(tensor.name().to_owned(), Home::Graph { dtype, shape, bytes });
         }
     }
     Ok(homes)

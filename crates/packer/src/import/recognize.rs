@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 use half::{bf16, f16};
 use taskvec_arithmetic::Grid;
 use taskvec_bundle::{Counterpart, GridNames, StoredDtype};
+use taskvec_checkpoint::onnx_graph::{OnnxGraph, Use};
 use taskvec_checkpoint::{Checkpoint, StoredTensor};
 use taskvec_pack::Digest;
 
 use super::Weight;
-use super::graph::{Graph, Use};
 use crate::error::Result;
 use crate::run_folder::f32s;
 
@@ -74,7 +74,7 @@ pub(super) fn recognize(
 }
 
 /// The grid of a weight of bytes, as the graph or the names of ONNX Runtime's quantizers say; none if it has none here.
-pub(super) fn grid_of(weight: &Weight, graph: &Graph, parts: &HashMap<&str, &Weight>) -> Option<Quantized> {
+pub(super) fn grid_of(weight: &Weight, graph: &OnnxGraph, parts: &HashMap<&str, &Weight>) -> Option<Quantized> {
     if !is_whole(weight.dtype) {
         return None;
     }

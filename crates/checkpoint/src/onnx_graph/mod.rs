@@ -1,4 +1,9 @@
-//! What a graph says about its inputs, its outputs, and who uses which tensor how.
+//! The graph of an ONNX model: what goes in and out, who uses which tensor how, and the same model with its numbers in another
+//! file.
+//!
+//! What is looked at is decoded; nothing of it is run, and a graph within a node (`If`, `Loop`) is looked at for its uses only.
+
+mod rewrite;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,8 +11,9 @@ use prost::Message;
 use taskvec_bundle::onnx::dtype_of;
 use taskvec_bundle::{Arrays, Port, Side, StoredDtype};
 
-use crate::error::{Error, Result};
-use crate::export::onnx::ValueInfoProto;
+use taskvec_dataset::{Error, Result};
+
+pub use self::rewrite::{Home, rewrite};
 
 /// Of an ONNX model what is looked at here; numbers of weights are skipped, not read.
 #[derive(Clone, PartialEq, Message)]
@@ -64,34 +70,85 @@ struct InitializerProto {
     name: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct ValueInfoProto {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    r#type: Option<TypeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TypeProto {
+    #[prost(message, optional, tag = "1")]
+    tensor_type: Option<TensorTypeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorTypeProto {
+    #[prost(int32, tag = "1")]
+    elem_type: i32,
+    #[prost(message, optional, tag = "2")]
+    shape: Option<ShapeProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ShapeProto {
+    #[prost(message, repeated, tag = "1")]
+    dim: Vec<DimensionProto>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DimensionProto {
+    #[prost(int64, optional, tag = "1")]
+    dim_value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    dim_param: Option<String>,
+}
+
 /// A graph, without its numbers.
-pub(super) struct Graph {
+#[derive(Debug)]
+pub struct OnnxGraph {
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
     initializers: HashSet<String>,
     uses: HashMap<String, Vec<Use>>,
     /// Whole numbers that are written one by one: zero points, as `onnx.helper` writes them.
-    written_one_by_one: BTreeMap<String, (StoredDtype, Vec<u64>, Vec<u8>)>,
+    written_one_by_one: BTreeMap<String, WholeNumbers>,
+}
+
+/// A tensor of whole numbers that is written one by one, so that it has no place to be read by range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WholeNumbers {
+    /// I8, U8 or I32.
+    pub dtype: StoredDtype,
+    /// Its sides.
+    pub shape: Vec<u64>,
+    /// Its elements, little-endian; as many as its sides ask for.
+    pub bytes: Vec<u8>,
 }
 
 /// One use of a tensor.
-pub(super) struct Use {
+#[derive(Clone, Debug)]
+pub struct Use {
     /// The operator's name.
-    pub(super) op: String,
+    pub op: String,
     /// Which of its inputs the tensor is.
-    pub(super) input: usize,
+    pub input: usize,
     /// The node's name; exporters write the layer's into it.
-    pub(super) node: String,
+    pub node: String,
     /// All inputs of the node.
-    pub(super) inputs: Vec<String>,
+    pub inputs: Vec<String>,
     /// Its attribute `axis`.
-    pub(super) axis: Option<i64>,
+    pub axis: Option<i64>,
 }
 
-impl Graph {
+impl OnnxGraph {
+    /// The graph of the model in these bytes.
+    ///
     /// # Errors
-    /// `Damaged` when the bytes are no ONNX model.
-    pub(super) fn read(model: &[u8]) -> Result<Graph> {
+    /// `Damaged` when they are no ONNX model.
+    pub fn read(model: &[u8]) -> Result<OnnxGraph> {
         let no_model = || {
             Error::damaged("no ONNX model: it holds no graph")
                 .with_help("name the `.onnx` file that the exporter wrote")
@@ -113,30 +170,33 @@ impl Graph {
                 _ => return None,
             };
             let shape = initializer.dims.iter().map(|&side| u64::try_from(side).ok()).collect::<Option<Vec<_>>>()?;
-            Some((initializer.name.clone(), (dtype, shape, bytes)))
+            let bytes: Vec<u8> = bytes;
+            let count = shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side))?;
+            let fits = count.checked_mul(dtype.size_bits() / 8) == Some(bytes.len() as u64);
+            fits.then(|| (initializer.name.clone(), WholeNumbers { dtype, shape, bytes }))
         });
         let written_one_by_one = one_by_one.collect();
         let initializers = graph.initializer.into_iter().map(|initializer| initializer.name).collect();
-        Ok(Graph { inputs: graph.input, outputs: graph.output, initializers, uses, written_one_by_one })
+        Ok(OnnxGraph { inputs: graph.input, outputs: graph.output, initializers, uses, written_one_by_one })
     }
 
     /// Whether it has an initializer of this name.
-    pub(super) fn holds(&self, name: &str) -> bool {
+    pub fn holds(&self, name: &str) -> bool {
         self.initializers.contains(name)
     }
 
     /// How the tensor of this name is used.
-    pub(super) fn uses(&self, name: &str) -> &[Use] {
+    pub fn uses(&self, name: &str) -> &[Use] {
         self.uses.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Whether it is given from outside or may be, or is an answer itself: then it is more than a weight.
-    pub(super) fn is_port(&self, name: &str) -> bool {
+    pub fn is_port(&self, name: &str) -> bool {
         self.inputs.iter().chain(&self.outputs).any(|port| port.name == name)
     }
 
     /// Initializers of whole numbers that are written one by one, by name.
-    pub(super) fn written_one_by_one(&self) -> &BTreeMap<String, (StoredDtype, Vec<u64>, Vec<u8>)> {
+    pub fn written_one_by_one(&self) -> &BTreeMap<String, WholeNumbers> {
         &self.written_one_by_one
     }
 
@@ -145,7 +205,7 @@ impl Graph {
     ///
     /// # Errors
     /// `Unsupported` for an input or output that is no tensor of numbers, `Usage` for a size or fill of nothing.
-    pub(super) fn arrays(&self, sizes: &[(String, u64)], fills: &[(String, f64)]) -> Result<Arrays> {
+    pub fn arrays(&self, sizes: &[(String, u64)], fills: &[(String, f64)]) -> Result<Arrays> {
         // Before IR version 4, initializers are inputs as well.
         let given = self.inputs.iter().filter(|input| !self.initializers.contains(&input.name));
         let mut inputs = given.map(port).collect::<Result<Vec<_>>>()?;
@@ -194,7 +254,7 @@ fn port(value: &ValueInfoProto) -> Result<Port> {
     let tensor = value.r#type.as_ref().and_then(|it| it.tensor_type.as_ref()).ok_or_else(|| refuse("is no tensor"))?;
     let dtype = dtype_of(tensor.elem_type).ok_or_else(|| refuse("holds no numbers"))?;
     let sides = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-    let side = |(index, side): (usize, &crate::export::onnx::DimensionProto)| match (side.dim_value, &side.dim_param) {
+    let side = |(index, side): (usize, &DimensionProto)| match (side.dim_value, &side.dim_param) {
         (Some(size), _) if size > 0 => Side::Fixed(size as u64),
         (_, Some(name)) if !name.is_empty() => Side::Named(name.clone()),
         _ => Side::Named(format!("{}.{index}", value.name)),
