@@ -38,6 +38,7 @@ pub(crate) fn check_inputs(base: &BaseModel, inputs: &[Array]) -> Result<(), Err
 }
 
 fn check<'a>(port: &'a Port, array: &Array, sizes: &mut BTreeMap<&'a str, u64>) -> Result<(), Error> {
+    let by_others = sizes.clone();
     let mut fits = port.dtype == array.dtype() && port.shape.len() == array.shape().len();
     for (side, &size) in port.shape.iter().zip(array.shape()) {
         fits &= match side {
@@ -50,7 +51,7 @@ fn check<'a>(port: &'a Port, array: &Array, sizes: &mut BTreeMap<&'a str, u64>) 
     }
     let side = |side: &Side| match side {
         Side::Fixed(size) => size.to_string(),
-        Side::Named(name) => match sizes.get(name.as_str()) {
+        Side::Named(name) => match by_others.get(name.as_str()) {
             Some(size) => format!("{name} = {size}"),
             None => name.clone(),
         },
