@@ -41,9 +41,10 @@ pub struct ImportSettings<'a> {
     /// The checkpoint that the model was exported or quantized from, or the bundle of it: packs that are made for it are then
     /// attached to this base too. Default: none.
     pub of: Option<&'a Path>,
-    /// Which weights packs may edit: those whose name, whose name in `of`, or one of whose layers' names fits one of these. Each
-    /// costs latency on ONNX Runtime. Default: all weights; with a bundle in `of`, those that may be edited there.
-    pub editable: Vec<Pattern>,
+    /// Which weights packs may edit: those whose name, whose name in `of`, or one of whose layers' names fits one of these
+    /// patterns; each group of them has to fit a weight. Each weight costs latency on ONNX Runtime. Default: all weights; with a
+    /// bundle in `of`, those that may be edited there.
+    pub editable: Vec<Vec<Pattern>>,
     /// Sizes of named sides when the base is tried. Default: 1 for a batch, else 8.
     pub sizes: Vec<(String, u64)>,
     /// What an input is filled with when the base is tried, where not any number will do. Default: nothing in particular.
@@ -224,12 +225,13 @@ fn editable(
             || there.get(weight.name.as_str()).is_some_and(|of| pattern.matches(of))
             || graph.uses(&weight.name).iter().any(|it| pattern.matches(&it.node))
     };
-    for pattern in &settings.editable {
-        if !reachable.iter().any(|weight| fits(pattern, weight)) {
+    for group in &settings.editable {
+        if !reachable.iter().any(|weight| group.iter().any(|pattern| fits(pattern, weight))) {
             let example = reachable.first().map_or("", |weight| weight.name.as_str());
+            let group: Vec<&str> = group.iter().map(Pattern::as_str).collect();
             return Err(Error::usage(format!(
                 "editable `{}` fits none of {} weights",
-                pattern.as_str(),
+                group.join("`, `"),
                 reachable.len()
             ))
             .with_help(format!("weights are called `{example}`, for instance; `*` is any run of characters")));
@@ -239,7 +241,7 @@ fn editable(
     let is_meant = |weight: &&Weight| match (settings.editable.as_slice(), of_base) {
         ([], None) => true,
         ([], Some(base)) => there.get(weight.name.as_str()).is_some_and(|of| base.is_editable(of)),
-        (patterns, _) => patterns.iter().any(|pattern| fits(pattern, weight)),
+        (groups, _) => groups.iter().flatten().any(|pattern| fits(pattern, weight)),
     };
     let mut editable: Vec<String> = reachable.into_iter().filter(is_meant).map(|weight| weight.name.clone()).collect();
     editable.sort();

@@ -206,12 +206,15 @@ fn patterns_are_on_names_on_those_of_layers_and_on_those_of_the_checkpoint() {
     let desk = Desk::new();
     let (model, of) = (desk.model("text.onnx", text_model()), text_checkpoint(&desk));
     let editable = |pattern: &str, of: Option<&Path>| {
-        let settings = ImportSettings { editable: vec![Pattern::new(pattern)], of, ..ImportSettings::default() };
+        let settings = ImportSettings { editable: vec![vec![Pattern::new(pattern)]], of, ..ImportSettings::default() };
         desk.import(&model, &settings).map(|imported| imported.base.editable().to_vec())
     };
     assert_eq!(editable("embed*", None).unwrap(), ["embed.weight"]);
     assert_eq!(editable("*attention*", None).unwrap(), ["layer.0.attention.query.bias", "onnx::MatMul_9"]);
     assert_eq!(editable("model.*.query.weight", Some(&of)).unwrap(), ["onnx::MatMul_9"]);
+    let either = vec![vec![Pattern::new("*attention*"), Pattern::new("*attn*")]];
+    let imported = desk.import(&model, &ImportSettings { editable: either, ..ImportSettings::default() }).unwrap();
+    assert_eq!(imported.base.editable().len(), 2);
     let error = editable("*decoder*", None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(chain(&error).contains("editable `*decoder*` fits none of 3 weights"), "{}", chain(&error));

@@ -231,7 +231,7 @@ fn tensors_by_shape(base: &BaseModel) -> Vec<Vec<usize>> {
     shapes.into_values().collect()
 }
 
-fn median(times: &mut [f64]) -> f64 {
+pub(super) fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }

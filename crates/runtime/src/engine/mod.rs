@@ -206,6 +206,10 @@ pub struct Agreement {
     pub difference_max: f32,
     /// Largest of them, without its sign.
     pub answer_max: f32,
+    /// Time of an answer of the model, the median of a few, in ms.
+    pub model_ms: f64,
+    /// Time of an answer of the base, whose weights are inputs and cannot be packed ahead.
+    pub base_ms: f64,
 }
 
 /// Holds the answer of `base`, with its weights as inputs, against that of `model`, the ONNX file that it was made of: both by

@@ -211,7 +211,20 @@ pub(super) fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model
         return Err(Error::new(ErrorKind::Mismatch, clause));
     }
     let answer_max = expected.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
-    Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max })
+    let model_ms = time_ms(&trial, &plain, base)?;
+    let base_ms = time_ms(&trial, &*ours, base)?;
+    Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max, model_ms, base_ms })
+}
+
+/// Time of an answer: the median of a few, once the library has warmed up.
+fn time_ms(trial: &Trial, inference: &dyn Inference, base: &BaseModel) -> Result<f64, Error> {
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let started = Instant::now();
+        trial.answer(inference, base)?;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(capability::median(&mut times))
 }
 
 /// A model that nobody edits.
