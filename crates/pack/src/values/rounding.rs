@@ -3,6 +3,10 @@
 //! Levels are whole multiples of a scale, one for each block of 256 entries. With 127 levels on each side the scale is the
 //! largest magnitude over 127: nothing is cut off, and what is rounded is small. With few levels that scale would waste them
 //! on a rare large delta, so the scale is looked for that makes the sum of squared errors smallest.
+//!
+//! **What is rounded stays as it is when it is rounded again**, to the bit: whoever trains with rounded deltas packs the numbers
+//! that were trained with. A scale is a quotient of some magnitude and the topmost level, and a quotient comes back when it is
+//! multiplied and divided again, as long as it is a normal number; a test holds that.
 
 use alloc::vec::Vec;
 
@@ -84,7 +88,7 @@ impl Leveller {
                 scale
             }
             None => {
-                levels.extend(block.iter().map(|value| if *value < 0.0 { -1 } else { 1 }));
+                levels.extend(block.iter().map(|value| if value.is_sign_negative() { -1 } else { 1 }));
                 mean_magnitude(block)
             }
         };
@@ -105,9 +109,10 @@ fn largest(block: &[f32]) -> f32 {
     block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()))
 }
 
-/// A magnitude over the levels.
+/// A magnitude over the levels; 0 if that has less than the 24 bits of a normal number, since it would not come back.
 fn scale(magnitude: f32, top: f32) -> f32 {
-    writable(magnitude / top)
+    let scale = writable(magnitude / top);
+    if scale < f32::MIN_POSITIVE { 0.0 } else { scale }
 }
 
 /// The scale, or the largest one that int8 can have: 127 times it is finite.

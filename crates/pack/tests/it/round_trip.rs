@@ -156,6 +156,28 @@ proptest! {
             }
         }
     }
+
+    /// Zeros of both signs, numbers below the normal ones and the largest are among them.
+    #[test]
+    fn what_was_rounded_stays_as_it_is_when_it_is_rounded_again(
+        bits in proptest::collection::vec(any::<u32>(), 1..NUMBERS_MAX),
+        exponent in prop_oneof![Just(0_u32), 0_u32..255], spread in prop_oneof![Just(1_u32), 1_u32..=256],
+        shift in 0_u32..24, top in 1_u8..=127,
+    ) {
+        // Exponents lie within `spread` of each other: one large number of a block leaves nothing of the others.
+        let drawn = |bits: u32| {
+            let fraction = (bits & 0x007f_ffff) >> shift;
+            let exponent = (exponent + (bits >> 23 & 0xff) % spread) % 255;
+            f32::from_bits(bits & 0x8000_0000 | (exponent << 23) | fraction)
+        };
+        let numbers: Vec<f32> = bits.into_iter().map(drawn).collect();
+        let roundings = [Rounding::F32, Rounding::Bf16, Rounding::F16, Rounding::INT8, Rounding::Levels(top), Rounding::Sign];
+        for rounding in roundings {
+            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<u32>>();
+            let once = quantize(&numbers, rounding);
+            prop_assert_eq!(bits(&quantize(&once, rounding)), bits(&once), "{:?}", rounding);
+        }
+    }
 }
 
 #[test]
