@@ -21,6 +21,7 @@ mod places;
 mod power_cut;
 mod programs;
 mod refusals;
+mod rounded;
 mod serve;
 mod small_pack;
 mod sources;

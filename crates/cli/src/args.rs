@@ -68,6 +68,10 @@ pub(crate) struct Train {
     /// Seed, instead of the recipe's
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// Round the deltas to this encoding in each step, so that the network learns with what the pack will hold; instead of the
+    /// recipe's `pack.values` and `pack.rounded`
+    #[arg(long, value_enum, value_name = "ENCODING")]
+    pub(crate) values: Option<ValuesName>,
     /// Run folder (made if missing)
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,

@@ -307,7 +307,8 @@ pub fn as_read(vector: &TaskVector, values: Values) -> TaskVector {
     seen
 }
 
-fn rounding(values: Values) -> Option<Rounding> {
+/// How the pack writer rounds; none where it writes distances.
+pub(crate) fn rounding(values: Values) -> Option<Rounding> {
     match values {
         Values::F32 => Some(Rounding::F32),
         Values::F16 => Some(Rounding::F16),

@@ -3,6 +3,10 @@
 //! The pack's promises are made with the numbers that a reader will see: the deltas are rounded first, the tuned weights
 //! are put together again from the pack as a device does it, and only then are accuracy and probes taken.
 //!
+//! A run that **rounded in training** kept its deltas (`deltas.tvp`), and its pack holds those very numbers: rounding them again
+//! changes nothing, so at coefficient 1 the pack reaches what the run has measured. With other values, or within a budget,
+//! these deltas are rounded again; losslessly, the pack holds the distances to the weights that they made.
+//!
 //! **Probes** are the test images (training images where there is no test set) nearest to an even spread over the set, as
 //! pixels of 8 bits in the network's size. The expected logits come from burn on the CPU.
 //!
@@ -16,8 +20,8 @@ use burn::tensor::Device;
 use taskvec_bundle::{Head, Preprocessing, TensorFile};
 use taskvec_checkpoint::Checkpoint;
 use taskvec_networks::Network;
-use taskvec_pack::EngineKind;
 use taskvec_pack::write::{ProbeInputs, ProbeParts};
+use taskvec_pack::{EngineKind, Fingerprint, Limits, Pack};
 
 use crate::apply::apply;
 use crate::budget::{Budget, CurvePoint, Rated};
@@ -26,10 +30,10 @@ use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, features};
 use crate::examples::Examples;
-use crate::recipe::{Recipe, Values};
-use crate::run_folder::{RECIPE_FILE, RUN_FILE, TUNED_FILE, read_head, read_json};
+use crate::recipe::{Recipe, Rounded, Values};
+use crate::run_folder::{DELTAS_FILE, RECIPE_FILE, RUN_FILE, TUNED_FILE, read_head, read_json};
 use crate::task::Task;
-use crate::task_vector::{Exactness, TaskVector, compare};
+use crate::task_vector::{Exactness, TaskVector, TensorDelta, compare};
 use crate::train::{Accuracy, Run, Start};
 
 /// Share of the largest logit by which an answer may differ from the expected one.
@@ -44,6 +48,10 @@ pub struct PackedRun {
     pub run: Run,
     /// The base with this pack at its recommended alpha, deltas rounded as they are written.
     pub accuracy: Accuracy,
+    /// What the deltas were rounded to in training; none if training knew nothing of it.
+    pub trained_with: Option<Values>,
+    /// Whether the pack's deltas are those that were trained, bit for bit, and not rounded since.
+    pub as_trained: bool,
     /// Norm of what is lost divided by the norm of the task vector; none where no budget was given.
     pub error: Option<f64>,
     /// Other packs that could have been made within other budgets, the largest first.
@@ -76,7 +84,11 @@ pub struct PackWishes {
 pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let run = finished_run(folder)?;
     let mut recipe = Recipe::open(&folder.join(RECIPE_FILE))?;
-    recipe.pack.values = wishes.values.unwrap_or(recipe.pack.values);
+    let trained_with = Some(recipe.pack.values).filter(|_| recipe.pack.rounded == Rounded::InTraining);
+    let values = wishes.values.unwrap_or(recipe.pack.values);
+    if values != recipe.pack.values {
+        (recipe.pack.values, recipe.pack.rounded) = (values, Rounded::Afterwards);
+    }
     recipe.pack.probes = wishes.probes.unwrap_or(recipe.pack.probes);
     recipe.check()?;
     let Some(base) = recipe.base_path() else {
@@ -107,13 +119,25 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
         let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
         Ok((accuracy, probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?))
     };
+    let as_trained = trained_with == Some(recipe.pack.values) && wishes.budget.is_none();
+    let lossless = recipe.pack.values == Values::Lossless && wishes.budget.is_none();
+    let kept = trained_with.filter(|_| !lossless).map(|_| read_deltas(folder)).transpose()?;
+    let kept = kept.as_deref().map(|bytes| trained_deltas(bytes, folder, &run)).transpose()?;
     let (before, tuned) = (Checkpoint::open(&base)?, Checkpoint::open(&folder.join(TUNED_FILE))?);
     let Some(budget) = wishes.budget else {
-        let (encoded, accuracy) = proved(&before, &tuned, details, prove)?;
-        return Ok(PackedRun { encoded, run, accuracy, error: None, curve: Vec::new() });
+        let exactness = Exactness::of(details.values);
+        let fill = |writer: &mut PackWriter| match &kept {
+            Some(kept) => kept.tensors().try_for_each(|entry| writer.tensor(&TensorDelta::of_entry(&entry))),
+            None => compare(&before, &tuned, exactness, |tensor| writer.changed(&tensor)).map(drop),
+        };
+        let (encoded, accuracy) = proved(before.fingerprint()?, &details, fill, prove)?;
+        return Ok(PackedRun { encoded, run, accuracy, trained_with, as_trained, error: None, curve: Vec::new() });
     };
     // Only deltas can be cut down.
-    let (vector, _) = TaskVector::between(&before, &tuned, Exactness::Rounded)?;
+    let vector = match &kept {
+        Some(kept) => TaskVector::of_pack(kept),
+        None => TaskVector::between(&before, &tuned, Exactness::Rounded)?.0,
+    };
     let rated = Rated::new(&vector)?;
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
     let fitted = rated.fit(budget, probe_bytes + wishes.reserved, &details)?;
@@ -121,24 +145,50 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     details.probes = probes;
     let encoded = rated.again(&fitted, &details)?.encoded;
     let curve = rated.curve(wishes.curve_points, &details)?;
-    Ok(PackedRun { encoded, run, accuracy, error: Some(fitted.error), curve })
+    Ok(PackedRun { encoded, run, accuracy, trained_with, as_trained, error: Some(fitted.error), curve })
 }
 
-/// The pack of everything that changed, with the probes that `prove` takes from it, and what it is worth. It is packed tensor by
+/// The pack of what `fill` gives it, with the probes that `prove` takes from it, and what it is worth. It is packed tensor by
 /// tensor, and once.
 fn proved(
-    base: &Checkpoint,
-    tuned: &Checkpoint,
-    details: PackDetails,
+    base: Fingerprint,
+    details: &PackDetails,
+    fill: impl FnOnce(&mut PackWriter) -> Result<()>,
     prove: impl Fn(&[u8]) -> Result<(Accuracy, Option<ProbeParts>)>,
 ) -> Result<(Encoded, Accuracy)> {
-    let mut writer = PackWriter::new(base.fingerprint()?, &details)?;
-    compare(base, tuned, Exactness::of(details.values), |tensor| writer.changed(&tensor))?;
+    let mut writer = PackWriter::new(base, details)?;
+    fill(&mut writer)?;
     let (accuracy, probes) = prove(&writer.so_far()?)?;
     if let Some(probes) = probes {
         writer.probes(probes);
     }
     Ok((writer.finish()?, accuracy))
+}
+
+/// The file of the deltas that a run was trained with.
+fn read_deltas(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join(DELTAS_FILE);
+    std::fs::read(&path).map_err(|cause| {
+        Error::io("read", &path, cause).with_help("a run that rounds in training leaves this file; train again")
+    })
+}
+
+/// The deltas that the run was trained with, out of their file.
+fn trained_deltas<'a>(bytes: &'a [u8], folder: &Path, run: &Run) -> Result<Pack<'a>> {
+    let path = folder.join(DELTAS_FILE);
+    let pack = Pack::read(bytes, &Limits::default())
+        .map_err(|cause| Error::from_pack(cause, format!("`{}` is not what the run wrote", path.display())))?;
+    let found = pack.manifest().base.to_string();
+    if run.base.as_ref() == Some(&found) {
+        return Ok(pack);
+    }
+    Err(Error::mismatch(format!(
+        "`{}` is for base {found}, run `{}` was trained on {}",
+        path.display(),
+        run.name,
+        run.base.as_deref().unwrap_or("none")
+    ))
+    .with_help("put the run's own file back, or train again"))
 }
 
 /// How many bytes so many probes take at most, with their place in the section table and what fills up to it.

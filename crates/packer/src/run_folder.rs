@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `recipe.yaml` | the whole recipe, defaults and all |
 //! | `tuned.safetensors` | the base's file with the entries of the mask changed; no other bit differs |
+//! | `deltas.tvp` | where they were rounded in training: the deltas of the mask, as a pack without head and probes |
 //! | `head.safetensors` | `weight` `[classes, features]` and `bias` `[classes]` of the task's head, f32 |
 //! | `labels.json` | what the classes are called, in order |
 //! | `run.json` | what was measured ([`crate::train::Run`]); written last: a folder that has it is finished |
 //! | `timing.json` | how long it took; the one file that differs between two runs of a recipe |
 //! | `checkpoint/` | the state of an unfinished run; removed at the end |
 //!
-//! A run that trains a base has all of its tensors in `tuned.safetensors`.
+//! A run that trains a base has all of its tensors in `tuned.safetensors`. Where deltas were rounded in training, that file is the
+//! base with `deltas.tvp` at coefficient 1, bit for bit, and it is what the run's accuracy was measured with.
 
 use std::fs;
 use std::io::Write as _;
@@ -26,6 +28,8 @@ use crate::error::{Error, Result};
 pub const RECIPE_FILE: &str = "recipe.yaml";
 /// The tuned weights.
 pub const TUNED_FILE: &str = "tuned.safetensors";
+/// The deltas, where they were rounded in training.
+pub const DELTAS_FILE: &str = "deltas.tvp";
 /// The numbers of the task's head.
 pub const HEAD_FILE: &str = "head.safetensors";
 /// The names of the task's classes.

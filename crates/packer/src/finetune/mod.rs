@@ -3,23 +3,29 @@
 //! The state of a run is on the host: for each tensor that learns its weights and the packed moments of its entries,
 //! by name. The device has a plain network that is renewed after each step where something learned. Batches,
 //! augmentation and drawn labels are keyed by seed, step and place, never by what was drawn before, so a run is repeated
-//! from any step with nothing but this state.
+//! from any step with nothing but this state. Where deltas are rounded in the loop (`rounded.rs`), the state is in full and
+//! the network is not.
 
 pub(crate) mod attention_only;
 pub(crate) mod checkpoint;
 pub(crate) mod dense;
 pub(crate) mod leaves;
+pub(crate) mod rounded;
 pub(crate) mod shards;
 pub(crate) mod sparse;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::module::ParamId;
 use burn::tensor::{Device, TensorData};
 use taskvec_networks::Network;
+use taskvec_pack::Dtype;
+use taskvec_pack::write::Rounding;
 
 use self::leaves::{HostTensor, replaced};
+use self::rounded::Rounded;
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
 use crate::augment::augment;
 use crate::crew::Crew;
@@ -29,6 +35,7 @@ use crate::mask::{Entries, Mask};
 use crate::optimizer::{Moments, StepFactors, clip_scale, learning_rate, squared_norm};
 use crate::random::Random;
 use crate::recipe::{AugmentationRecipe, ClipOver, OptimizerRecipe, Recipe};
+use crate::task_vector::{Deltas, TensorDelta};
 
 /// What the head's weight is called among the tensors that learn.
 pub(crate) const HEAD_WEIGHT: &str = "head.weight";
@@ -44,10 +51,12 @@ pub(crate) struct Learner {
     pub(crate) shape: Vec<usize>,
     /// Which of its elements learn.
     pub(crate) entries: Entries,
-    /// All of its elements.
+    /// All of its elements, in full.
     pub(crate) values: Vec<f32>,
     /// Moments of those that learn.
     pub(crate) moments: Moments,
+    /// How the network's differ from them; not at all if none.
+    rounded: Option<Rounded>,
 }
 
 /// A head's numbers, on the host.
@@ -150,6 +159,16 @@ impl Training {
             step: 0,
             device,
         })
+    }
+
+    /// From here on the network has the base with rounded deltas, as a pack of the run would give it; `dtype` is a tensor's in
+    /// the base. The head is written in f32 and stays as it is. To be called before the first step.
+    pub(crate) fn round_deltas(&mut self, rounding: Rounding, dtype: impl Fn(&str) -> Dtype) {
+        for learner in self.learners.iter_mut().filter(|learner| !learner.is_head()) {
+            learner.rounded = Some(Rounded::new(learner.values.clone(), dtype(&learner.name), rounding));
+        }
+        let data = self.learners.iter().map(Learner::to_data).collect();
+        self.renew(data);
     }
 
     /// Goes to the state of an earlier run of the same recipe.
@@ -305,17 +324,43 @@ impl Training {
 impl Learner {
     fn new(name: String, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Learner {
         let moments = Moments::zeros(entries.count(values.len()));
-        Learner { name, shape, entries, values, moments }
+        Learner { name, shape, entries, values, moments, rounded: None }
+    }
+
+    /// The numbers that the network has.
+    pub(crate) fn computed(&self) -> Cow<'_, [f32]> {
+        match &self.rounded {
+            Some(rounded) => Cow::Owned(rounded.composed(&self.entries, &self.values)),
+            None => Cow::Borrowed(&self.values),
+        }
+    }
+
+    /// The rounded deltas that the network has, one for each entry of the mask, 0 or not: which they are decides how they
+    /// are cut into blocks. None where nothing is rounded.
+    pub(crate) fn delta(&self) -> Option<TensorDelta> {
+        let rounded = self.rounded.as_ref()?;
+        let mut indices = Vec::with_capacity(self.entries.count(self.values.len()));
+        self.entries.for_each(self.values.len(), |index| indices.push(index as u64));
+        Some(TensorDelta {
+            name: self.name.clone(),
+            dtype: rounded.dtype(),
+            shape: self.shape.iter().map(|side| *side as u64).collect(),
+            indices,
+            deltas: Deltas::Numbers(rounded.deltas(&self.entries, &self.values)),
+        })
     }
 
     fn to_data(&self) -> TensorData {
-        TensorData::new(self.values.clone(), self.shape.clone())
+        TensorData::new(self.computed().into_owned(), self.shape.clone())
+    }
+
+    fn is_head(&self) -> bool {
+        self.name == HEAD_WEIGHT || self.name == HEAD_BIAS
     }
 
     /// Decay is for tensors of two or more dimensions, and the head may have a rate of its own.
     fn factors(&self, recipe: &OptimizerRecipe, step: u64, total: u64, scale: f64) -> StepFactors {
-        let is_head = self.name == HEAD_WEIGHT || self.name == HEAD_BIAS;
-        let peak = recipe.head_learning_rate.filter(|_| is_head).unwrap_or(recipe.learning_rate);
+        let peak = recipe.head_learning_rate.filter(|_| self.is_head()).unwrap_or(recipe.learning_rate);
         let decay = if self.shape.len() >= 2 { recipe.weight_decay } else { 0.0 };
         StepFactors::new(recipe, step, learning_rate(recipe, peak, step, total), decay, scale)
     }

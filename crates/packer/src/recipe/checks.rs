@@ -1,6 +1,6 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
-use super::{AugmentationRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe};
+use super::{AugmentationRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe, Rounded, Values};
 use crate::error::{Error, Result};
 
 impl Recipe {
@@ -23,6 +23,11 @@ impl Recipe {
             (None, Some(_)) if self.method != Method::Dense => {
                 return Err(Error::usage("`method` must be `dense` for a base trained from scratch")
                     .with_help("a mask chooses among the weights of a base that has learned something already"));
+            }
+            (None, Some(_)) if self.pack.rounded == Rounded::InTraining => {
+                return Err(Error::usage("`pack.rounded` is `in_training` for a base trained from scratch").with_help(
+                    "what is rounded are differences from a base; leave `pack.rounded` (or `--values`) to its skills",
+                ));
             }
             _ => {}
         }
@@ -121,6 +126,12 @@ impl PackRecipe {
             return Err(Error::usage(format!(
                 "`pack.alpha_range` is [{low}, {high}], expected two finite numbers in order"
             )));
+        }
+        if self.rounded == Rounded::InTraining && self.values == Values::Lossless {
+            return Err(Error::usage(
+                "`pack.values` is `lossless`, expected a rounding, since `pack.rounded` is `in_training`",
+            )
+            .with_help("nothing is rounded losslessly; train without, and `taskvec pack` keeps every bit"));
         }
         let inside = (low..=high).contains(&self.alpha);
         within("pack.alpha", self.alpha, inside, "a number inside `pack.alpha_range`")?;

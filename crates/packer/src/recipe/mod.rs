@@ -28,7 +28,7 @@ pub use pattern::Pattern;
 use settings::everything;
 pub use settings::{
     AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, PixelRecipe, Schedule, Score, Values,
+    PackRecipe, PixelRecipe, Rounded, Schedule, Score, Values,
 };
 
 /// Sets recipe digests apart from all other digests of this project.

@@ -1,8 +1,10 @@
 //! The parts of a recipe that have names of their own, each setting with its default.
 
 use serde::{Deserialize, Serialize};
+use taskvec_pack::write::Rounding;
 
 use super::Pattern;
+use crate::encode::rounding;
 
 /// How pixels are normalized: `(value / 255 - mean) / std`, one number per channel or one for all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -180,12 +182,26 @@ pub struct AugmentationRecipe {
 pub struct PackRecipe {
     /// How deltas are written. Default `f32`.
     pub values: Values,
+    /// When deltas are rounded to `values`. Default `afterwards`.
+    #[serde(skip_serializing_if = "Rounded::is_afterwards")]
+    pub rounded: Rounded,
     /// Recommended coefficient. Default 1.
     pub alpha: f32,
     /// Range that the coefficient was tried on. Default `[0, 1]`.
     pub alpha_range: [f32; 2],
     /// Number of probes, 0 to 64. Default 8.
     pub probes: u32,
+}
+
+/// When deltas are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounded {
+    /// When the pack is made: training knows nothing of it.
+    #[default]
+    Afterwards,
+    /// In each step of the training, straight through: the network has the deltas that the pack will hold.
+    InTraining,
 }
 
 /// How deltas are written.
@@ -213,6 +229,38 @@ pub enum Values {
     Sign,
     /// Distances between bit patterns: the tuned weights come back bit for bit.
     Lossless,
+}
+
+impl PackRecipe {
+    /// What deltas are rounded by in the training loop; none if they are rounded afterwards.
+    pub(crate) fn rounding_in_training(&self) -> Option<Rounding> {
+        if self.rounded == Rounded::InTraining { rounding(self.values) } else { None }
+    }
+}
+
+impl Rounded {
+    /// The default is not written out: recipes from before it keep their digests.
+    fn is_afterwards(&self) -> bool {
+        *self == Rounded::Afterwards
+    }
+}
+
+impl Values {
+    /// Its name in a recipe.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Values::F32 => "f32",
+            Values::F16 => "f16",
+            Values::Bf16 => "bf16",
+            Values::Int8 => "int8",
+            Values::Int6 => "int6",
+            Values::Int4 => "int4",
+            Values::Int3 => "int3",
+            Values::Int2 => "int2",
+            Values::Sign => "sign",
+            Values::Lossless => "lossless",
+        }
+    }
 }
 
 impl AugmentationRecipe {
@@ -268,7 +316,7 @@ impl Default for OptimizerRecipe {
 
 impl Default for PackRecipe {
     fn default() -> Self {
-        Self { values: Values::F32, alpha: 1.0, alpha_range: [0.0, 1.0], probes: 8 }
+        Self { values: Values::F32, rounded: Rounded::Afterwards, alpha: 1.0, alpha_range: [0.0, 1.0], probes: 8 }
     }
 }
 

@@ -68,6 +68,27 @@ fn reads_a_base_from_scratch() {
     assert_eq!(recipe.augmentation.rotate_degrees, 10.0);
 }
 
+/// Runs and packs know their recipe by this digest, and a run goes on only under the same.
+#[test]
+fn a_recipe_keeps_the_digest_that_it_had_before_deltas_could_be_rounded_in_training() {
+    const DIGEST: &str = "b3dc365155bd2feb579c03b3d7c4245aa5dbd2778310321577db28c6a84c2afd";
+    assert_eq!(parse(SKILL).unwrap().digest().to_string(), DIGEST);
+    let with = |pack: &str| parse(&format!("{SKILL}pack: {pack}\n")).unwrap().digest().to_string();
+    assert_eq!(with("{rounded: afterwards}"), DIGEST);
+    assert_ne!(with("{values: int8, rounded: in_training}"), with("{values: int8}"));
+}
+
+#[test]
+fn rounding_in_training_needs_a_base_and_a_rounding() {
+    let (message, help) = refusal(&format!("{SKILL}pack: {{values: lossless, rounded: in_training}}\n"));
+    assert!(message.contains("`pack.values` is `lossless`") && help.is_some(), "{message}");
+    let (message, help) = refusal(&format!("{BASE}pack: {{values: int8, rounded: in_training}}\n"));
+    assert!(message.contains("trained from scratch") && help.unwrap().contains("skills"), "{message}");
+    let (message, help) = refusal(&format!("{SKILL}pack: {{values: int8, rounded: in_trainning}}\n"));
+    assert!(message.contains("`in_trainning`"), "{message}");
+    assert_eq!(help.as_deref(), Some("did you mean `in_training`?"));
+}
+
 #[test]
 fn what_a_run_folder_keeps_reads_back_as_the_same_recipe() {
     for text in [SKILL, BASE] {

@@ -20,6 +20,7 @@
 mod changed;
 mod compare;
 mod likeness;
+mod of_pack;
 mod pair;
 
 use taskvec_checkpoint::Checkpoint;

@@ -24,18 +24,20 @@ use serde::{Deserialize, Serialize};
 use taskvec_bundle::{Head, TensorFile, digest_tensor};
 
 use crate::crew::Crew;
+use crate::encode::{PackDetails, encode};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, class_means_head, features};
 use crate::examples::Examples;
 use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
 use crate::finetune::sparse::{Calibration, Ground};
-use crate::finetune::{HostHead, Schedule, Training, attention_only, dense};
+use crate::finetune::{HostHead, Learner, Schedule, Training, attention_only, dense};
 use crate::mask::{Mask, TensorMask};
 use crate::recipe::{HeadKind, Method, Recipe};
 use crate::run_folder::{
-    RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
+    DELTAS_FILE, RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
 };
 use crate::task::Task;
+use crate::task_vector::TaskVector;
 
 pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport};
 pub use progress::{Phase, Progress, StepReport};
@@ -227,6 +229,9 @@ impl Journey<'_> {
         let network = self.start.network.clone();
         let mut training =
             Training::begin(network, &editable, &found.mask, first.head.clone(), learns, self.recipe, &self.device)?;
+        if let Some(rounding) = self.recipe.pack.rounding_in_training() {
+            training.round_deltas(rounding, |name| self.start.dtype(name));
+        }
         let mut position = Position::default();
         if let Some((at, saved)) = saved.as_ref().and_then(|saved| saved.position.clone().map(|at| (at, saved))) {
             training.resume(at.step, saved.states())?;
@@ -376,6 +381,7 @@ impl Journey<'_> {
         let head = self.head(training)?;
         let accuracy = self.judge(&network, &head)?;
         write_file(&self.out_dir.join(TUNED_FILE), &bytes)?;
+        self.write_deltas(training)?;
         write_head(self.out_dir, &head)?;
         let moments = training.learners().iter().map(|learner| 2 * 4 * learner.moments.mean.len() as u64);
         Ok(Run {
@@ -395,6 +401,16 @@ impl Journey<'_> {
             mask: found.report(),
             optimizer_bytes: moments.sum(),
         })
+    }
+
+    /// Keeps the rounded deltas, if the network was trained with such: tuned minus base is near them, and not the same.
+    fn write_deltas(&self, training: &Training) -> Result<()> {
+        let Some(base) = self.start.fingerprint().filter(|_| self.recipe.pack.rounding_in_training().is_some()) else {
+            return Ok(());
+        };
+        let tensors = training.learners().iter().filter_map(Learner::delta).collect();
+        let encoded = encode(&TaskVector { base, tensors }, &PackDetails::of_recipe(self.recipe))?;
+        write_file(&self.out_dir.join(DELTAS_FILE), &encoded.bytes)
     }
 
     fn head(&self, training: &Training) -> Result<Head> {

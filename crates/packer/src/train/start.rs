@@ -8,7 +8,7 @@ use burn::tensor::{Device, TensorData};
 use half::{bf16, f16};
 use taskvec_bundle::{Base, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile};
 use taskvec_networks::{Network, NetworkConfig, with_weights};
-use taskvec_pack::Fingerprint;
+use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, Result, from_networks};
 use crate::finetune::leaves::{HostTensor, host_tensors};
@@ -102,6 +102,12 @@ impl Start {
         self.base.as_ref().map(|base| base.description.fingerprint())
     }
 
+    /// What the numbers of a tensor are in the base's file; f32 from scratch.
+    pub(crate) fn dtype(&self, name: &str) -> Dtype {
+        let stored = self.base.as_ref().and_then(|base| base.file.tensor(name));
+        stored.and_then(|tensor| tensor.dtype().editable()).unwrap_or(Dtype::F32)
+    }
+
     /// The tensors that a run may change.
     pub(crate) fn editable(&self) -> Vec<HostTensor> {
         let is_editable = |name: &str| self.base.as_ref().is_none_or(|base| base.description.is_editable(name));
@@ -166,8 +172,8 @@ impl BaseFile {
             let Some(tensor) = self.file.tensor(&learner.name) else { continue };
             let explain = |cause| Error::from_bundle(cause, "write the tuned weights");
             let into = tensor.bytes_mut(&mut bytes).map_err(explain)?;
-            let dtype = tensor.dtype();
-            learner.entries.for_each(learner.values.len(), |index| put(dtype, into, index, learner.values[index]));
+            let (dtype, values) = (tensor.dtype(), learner.computed());
+            learner.entries.for_each(values.len(), |index| put(dtype, into, index, values[index]));
         }
         Ok(bytes)
     }

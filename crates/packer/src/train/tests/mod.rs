@@ -1,9 +1,11 @@
 //! Runs on a tiny network and drawn pictures: what comes out, on any number of threads, stopped or not.
 
+mod rounded;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use taskvec_bundle::{BASE_FILE, Base, BaseDraft, Interface, MODEL_FILE, Pictures};
+use taskvec_bundle::{BASE_FILE, Base, BaseDraft, Interface, MODEL_FILE, NamedTensor, Pictures, StoredDtype};
 use taskvec_checkpoint::Checkpoint;
 use tempfile::TempDir;
 
@@ -33,7 +35,7 @@ impl Ground {
         let run = ground.run(&recipe, "base run");
         assert!(run.accuracy.test.unwrap() > 0.8, "the base learned: {run:?}");
         assert_eq!(run.base_accuracy, None);
-        ground.bundle("base run", "base", |_, _| {});
+        ground.bundle("base run", "base", StoredDtype::F32, |_, _| {});
         ground
     }
 
@@ -51,21 +53,17 @@ impl Ground {
         *run
     }
 
-    /// A bundle of the weights of a base run, after `change` has seen each tensor.
-    fn bundle(&self, run: &str, name: &str, change: impl Fn(&str, &mut [f32])) {
+    /// A bundle of the weights of a base run, as f32 or f16, after `change` has seen each tensor.
+    fn bundle(&self, run: &str, name: &str, dtype: StoredDtype, change: impl Fn(&str, &mut [f32])) {
         let tuned = Checkpoint::open(&self.path(run).join(TUNED_FILE)).unwrap();
         let tensors = tuned.tensors().iter().map(|tensor| {
             let mut values = f32s(&tuned.read(tensor).unwrap());
             change(tensor.name(), &mut values);
-            (tensor.name(), tensor.shape(), f32_bytes(&values))
+            let halves = || values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+            (tensor.name(), tensor.shape(), if dtype == StoredDtype::F16 { halves() } else { f32_bytes(&values) })
         });
         let tensors: Vec<_> = tensors.collect();
-        let named = tensors.iter().map(|(name, shape, bytes)| taskvec_bundle::NamedTensor {
-            name,
-            dtype: taskvec_bundle::StoredDtype::F32,
-            shape,
-            bytes,
-        });
+        let named = tensors.iter().map(|(name, shape, bytes)| NamedTensor { name, dtype, shape, bytes });
         let bytes = safetensors(&named.collect::<Vec<_>>()).unwrap();
         let start = Start::new(
             &self.recipe(&format!("{{name: x, network: {NETWORK}, data: shapes, steps: 1}}")),
@@ -145,7 +143,8 @@ fn write_data(folder: &Path, kind: &str, classes: usize) {
 
 /// Everything that a finished run leaves, but for the times.
 fn results(folder: &Path) -> BTreeMap<&'static str, Vec<u8>> {
-    let names = [RECIPE_FILE, TUNED_FILE, HEAD_FILE, LABELS_FILE, RUN_FILE];
+    let mut names = vec![RECIPE_FILE, TUNED_FILE, HEAD_FILE, LABELS_FILE, RUN_FILE];
+    names.extend(folder.join(DELTAS_FILE).exists().then_some(DELTAS_FILE));
     names.into_iter().map(|name| (name, fs::read(folder.join(name)).unwrap())).collect()
 }
 
@@ -247,8 +246,9 @@ impl Progress for StopAfter<'_> {
 #[test]
 fn a_run_that_was_stopped_again_and_again_ends_with_the_same_bytes() {
     let ground = Ground::new();
+    let rounded = "method: random_mask, pack: {values: int3, rounded: in_training}";
     for (number, settings) in
-        ["method: talos, augmentation: {shift_pixels: 1}", "method: dense"].into_iter().enumerate()
+        ["method: talos, augmentation: {shift_pixels: 1}", "method: dense", rounded].into_iter().enumerate()
     {
         let recipe = ground.recipe(&skill(settings));
         let whole = ground.path(&format!("whole {number}"));
@@ -306,7 +306,7 @@ fn a_folder_of_another_run_is_refused_and_left_alone() {
 fn dead_weights_are_refused_by_name() {
     let ground = Ground::new();
     // Half of the units of the first MLP never fire: GELU of -100 is 0, and flat.
-    ground.bundle("base run", "half dead", |name, values| {
+    ground.bundle("base run", "half dead", StoredDtype::F32, |name, values| {
         if name == "blocks.0.mlp.fc1.bias" {
             values[..16].fill(-100.0);
         }
@@ -328,7 +328,7 @@ fn dead_weights_are_refused_by_name() {
 #[test]
 fn tensors_that_are_never_used_do_not_count() {
     let ground = Ground::new();
-    ground.bundle("base run", "idle", |name, values| {
+    ground.bundle("base run", "idle", StoredDtype::F32, |name, values| {
         if name == "blocks.1.mlp.fc1.bias" {
             values.fill(-100.0);
         }
