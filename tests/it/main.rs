@@ -28,3 +28,4 @@ mod sources;
 #[cfg(target_os = "linux")]
 mod thread_count;
 mod trust;
+mod verify;

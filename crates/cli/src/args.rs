@@ -30,8 +30,10 @@ pub(crate) enum Command {
     Pack(Pack),
     /// Make a base bundle of an ONNX model, or of a base that `taskvec train` has trained
     Bundle(Bundle),
-    /// Show what is in a pack, and how many bits each part costs beside its bound
+    /// Show what is in a pack, and how many bits each part costs beside its bound; or compare two packs
     Inspect(Inspect),
+    /// Check a pack: is it whole, who signed it, does it belong to a base and do there what it promises
+    Verify(Verify),
     /// Make a key pair to sign packs with
     #[command(subcommand)]
     Key(Key),
@@ -185,14 +187,41 @@ pub(crate) struct Pack {
     pub(crate) out: PathBuf,
 }
 
-/// Show what is in a pack.
+/// Show what is in a pack, or what two packs for one base have in common.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// The pack
     pub(crate) pack: PathBuf,
+    /// Another pack for the same base, to compare with
+    pub(crate) other: Option<PathBuf>,
+    /// Base that turns losslessly written entries into deltas that can be compared
+    #[arg(long, value_name = "BASE", requires = "other")]
+    pub(crate) base: Option<PathBuf>,
     /// Public key file whose signature is verified; may be given several times
-    #[arg(long, value_name = "PUBFILE")]
+    #[arg(long, value_name = "PUBFILE", conflicts_with = "other")]
     pub(crate) key: Vec<PathBuf>,
+}
+
+/// Check a pack. Exit code 0 only if everything that is asked holds, else 1.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The pack
+    pub(crate) pack: PathBuf,
+    /// Base that it must belong to; in a bundle it must also answer its probes as promised
+    #[arg(long, value_name = "BASE")]
+    pub(crate) base: Option<PathBuf>,
+    /// Public key file whose signature it must have; may be given several times
+    #[arg(long, value_name = "PUBFILE", conflicts_with = "trust")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Pinned keys that must have signed it, as many as a device asks for: the `trust.json` of its store
+    #[arg(long, value_name = "TRUSTFILE")]
+    pub(crate) trust: Option<PathBuf>,
+    /// Which engine answers the probes
+    #[arg(long, value_enum, default_value_t = EngineName::Burn)]
+    pub(crate) engine: EngineName,
+    /// Path of the ONNX Runtime library, if it is not where it is looked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
 }
 
 /// Keys that packs are signed with.

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     match commands::run(arguments) {
         Ok(commands::Outcome::Done) => ExitCode::SUCCESS,
         Ok(commands::Outcome::DoneWithWarnings) => ExitCode::from(3),
+        Ok(commands::Outcome::Failed) => ExitCode::FAILURE,
         Err(error) if render::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             render::error(&error);

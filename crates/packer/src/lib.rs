@@ -55,6 +55,7 @@ pub mod import;
 pub mod lora;
 pub mod mask;
 pub mod optimizer;
+pub mod overlap;
 pub mod pack_run;
 pub mod random;
 pub mod recipe;

@@ -1,6 +1,9 @@
 //! `taskvec inspect PACK`: shows what is in a pack, and how many bits each part costs beside its entropy bound.
 //!
 //! With `--key PUBFILE` the signature of that key is verified. If it is not there or does not fit, the exit code is 3.
+//!
+//! With a second pack for the same base the two are compared (`overlap.rs`): how much their masks share, beside what drawn masks
+//! would; signs that oppose and the cosine of the deltas in common; bytes. Losslessly written deltas take `--base BASE`.
 
 use anyhow::Context;
 use taskvec_pack::{Limits, Pack};
@@ -11,6 +14,9 @@ use crate::args::Inspect;
 use crate::render::{self, size};
 
 pub(crate) fn run(typed: &Inspect, json: bool) -> anyhow::Result<Outcome> {
+    if let Some(other) = &typed.other {
+        return super::overlap::run(&typed.pack, other, typed.base.as_deref(), json);
+    }
     let attempt = || format!("open pack `{}`", typed.pack.display());
     let bytes = std::fs::read(&typed.pack).with_context(attempt)?;
     let pack = Pack::read(&bytes, &Limits::default()).with_context(attempt)?;
@@ -58,7 +64,8 @@ fn table(pack: &Inspection) -> String {
         text.push_str(&format!("{key}: {value}\n"));
     }
     text.push_str(&format!("{} classes, {} probes\n\n", pack.labels.len(), pack.probes));
-    let header = ["tensor", "dtype", "entries", "density", "mask", "bits", "bound", "values", "bits", "bound"];
+    let header =
+        ["tensor", "dtype", "entries", "density", "mask", "bits", "bound", "values", "bits", "bound", "rms error"];
     let rows: Vec<Vec<String>> = pack.tensors.iter().map(row).collect();
     text.push_str(&render::table(&header, &rows));
     let total = &pack.total;
@@ -101,5 +108,6 @@ fn row(tensor: &InspectedTensor) -> Vec<String> {
         tensor.value_encoding.clone(),
         format!("{:.2}", tensor.value_bits_per_entry),
         format!("{:.2}", tensor.value_bound_bits_per_entry),
+        tensor.error_rms.map_or("-".to_owned(), |error| format!("{error:.1e}")),
     ]
 }

@@ -9,10 +9,12 @@ mod demo;
 mod diff;
 mod inspect;
 mod key;
+mod overlap;
 mod pack;
 mod run;
 mod sign;
 mod train;
+mod verify;
 
 use std::path::Path;
 
@@ -28,6 +30,8 @@ pub(crate) enum Outcome {
     Done,
     /// The work is done, and something about it deserves a look.
     DoneWithWarnings,
+    /// The answer is no, and it has been given.
+    Failed,
 }
 
 /// Runs the command that was typed.
@@ -41,6 +45,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Pack(typed) => pack::run(&typed, json),
         Command::Bundle(typed) => bundle::run(&typed, json),
         Command::Inspect(typed) => inspect::run(&typed, json),
+        Command::Verify(typed) => verify::run(&typed, json),
         Command::Key(typed) => key::run(&typed, json),
         Command::Sign(typed) => sign::run(&typed, json),
         Command::Run(typed) => run::run(&typed, json),

@@ -64,6 +64,19 @@ pub fn apply(base: &Path, packs: &[(&[u8], f32)], out: &Path) -> Result<Applied>
     Ok(applied)
 }
 
+/// That a pack was made for `base`: the fingerprint fits, and every tensor that it changes is there with that shape and dtype.
+///
+/// # Errors
+/// `Mismatch` when it was made for another base, `Damaged`, `Unsupported` or `Limit` for a pack or base that cannot be read, `Io`.
+pub fn belongs(base: &Path, pack: &[u8]) -> Result<()> {
+    check_belongs(&Checkpoint::open(base)?, pack)
+}
+
+/// As [`belongs`], to a base that is open.
+pub(crate) fn check_belongs(base: &Checkpoint, pack: &[u8]) -> Result<()> {
+    read_packs(base, &[(pack, 1.0)]).map(drop)
+}
+
 /// The packs, checked against the base, in canonical order.
 fn read_packs<'a>(base: &Checkpoint, packs: &[(&'a [u8], f32)]) -> Result<Vec<(Pack<'a>, f32)>> {
     let fingerprint = base.fingerprint()?;
