@@ -2,8 +2,8 @@
 //!
 //! A learner keeps its numbers in full. The network that loss and gradient come from has `base + rounded(number - base)`,
 //! rounded by the pack's own writer over the same entries in the same order, and added by the device's own arithmetic at
-//! coefficient 1. The gradient there is applied to the numbers in full, as if rounding were not there (Bengio et al. 2013,
-//! section 4): a number moves although its rounding does not, until it does.
+//! coefficient 1. The gradient there is applied to the numbers in full, as if rounding were not there (the
+//! straight-through estimator; Bengio et al. 2013): a number moves although its rounding does not, until it does.
 
 use taskvec_arithmetic::{Bf16, F16, Narrow16, add_f32};
 use taskvec_pack::Dtype;
