@@ -139,6 +139,10 @@ fn a_skill_of_the_float_model_works_on_the_quantized_one() {
     let mut attach = taskvec_device(&store);
     attach.args(["attach", "--engine", "ort", "--allow-unsigned", "--base"]).arg(at("QUANTIZED")).arg(&lossless);
     told(&mut attach).refused(&["`tuned`", "distances between the bits of floats", "quantized"]);
+    let verify = |pack: &Path| told(taskvec().args(["verify", "--json"]).arg(pack).arg("--base").arg(at("QUANTIZED")));
+    let verified = verify(&rounded).json(0);
+    assert_eq!((&verified["answers"][2]["holds"], &verified["answers"][3]["holds"]), (&true.into(), &Value::Null));
+    assert_eq!(verify(&lossless).json(1)["answers"][2]["holds"], false);
 }
 
 /// Pixels of training images, in a file as `quantize.py` reads it.

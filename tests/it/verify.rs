@@ -48,8 +48,8 @@ fn a_pack_is_held_against_what_is_asked_and_nothing_else() {
 
     assert_eq!(answers(&verify(&pack, &[])), [YES, None, None, None]);
     assert_eq!(answers(&verify(&pack, &["--base", &base])), [YES, None, YES, YES]);
-    if has_onnxruntime() {
-        assert_eq!(answers(&verify(&pack, &["--base", &base, "--engine", "ort"])), [YES, None, YES, YES]);
+    for engine in ["burn", "ort"].into_iter().filter(|engine| *engine == "burn" || has_onnxruntime()) {
+        assert_eq!(answers(&verify(&pack, &["--base", &base, "--engine", engine])), [YES, None, YES, YES]);
     }
     let model = handwriting().join("model.safetensors").display().to_string();
     assert_eq!(answers(&verify(&pack, &["--base", &model])), [YES, None, YES, None], "a checkpoint answers nothing");

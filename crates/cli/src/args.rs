@@ -217,7 +217,7 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "TRUSTFILE")]
     pub(crate) trust: Option<PathBuf>,
     /// Which engine answers the probes
-    #[arg(long, value_enum, default_value_t = EngineName::Burn)]
+    #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     pub(crate) engine: EngineName,
     /// Path of the ONNX Runtime library, if it is not where it is looked for
     #[arg(long, value_name = "FILE")]

@@ -147,6 +147,16 @@ impl Skill {
         self.inside.head.clone()
     }
 
+    /// That the pack was made for `base`, or for what `base` stands for, and can be attached there.
+    ///
+    /// # Errors
+    /// `Mismatch` when it belongs to another base, or disagrees with this one about a tensor, the image or the width of the
+    /// features; `Usage` when it changes a tensor that may not be edited; `Unsupported` when it holds distances for a tensor
+    /// that is quantized here.
+    pub fn check_belongs_to(&self, base: &BaseModel) -> Result<(), Error> {
+        self.places(base).map(drop)
+    }
+
     /// For each tensor of the pack, in the pack's order, where it is in `base`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //!
 //! `--key` asks for a signature by that key, by each if several are given; `--trust` asks for what a device asks for that has
 //! pinned the keys in this `trust.json` (it lies in the device's store). A base is a bundle, or the checkpoint that a pack of
-//! `taskvec diff` was made from; the latter infers nothing, so that probes are left out.
+//! `taskvec diff` was made from; the latter infers nothing, so that probes are left out, as they are on a quantized base.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,6 +22,11 @@ use taskvec_runtime::{BaseModel, NoProbes, PackLimits, Proof, Skill, Trust, Verd
 use super::Outcome;
 use crate::args::Verify;
 use crate::render::{self, size};
+
+const WHOLE: &str = "whole pack";
+const SIGNATURES: &str = "signatures";
+const BELONGS: &str = "belongs to base";
+const PROMISE: &str = "does as promised";
 
 #[derive(Serialize)]
 struct Verified {
@@ -55,7 +60,7 @@ pub(crate) fn run(typed: &Verify, json: bool) -> anyhow::Result<Outcome> {
             answers.extend(on_base);
             answers
         }
-        Err(error) => vec![Answer::no("whole pack", error.to_string(), error.help())],
+        Err(error) => vec![Answer::no(WHOLE, error.to_string(), error.help())],
     };
     let holds = answers.iter().all(|answer| answer.holds != Some(false));
     let verified = Verified { pack: typed.pack.display().to_string(), holds, answers };
@@ -80,15 +85,11 @@ fn whole(pack: &Pack<'_>, bytes: &[u8]) -> Answer {
     let entries: u64 = pack.tensors().map(|tensor| tensor.entry_count()).sum();
     let (name, digest) = (pack.manifest().name, pack.digest());
     let size = size(bytes.len() as u64);
-    Answer::yes(
-        "whole pack",
-        format!("skill `{name}`, {size}, format {major}.{minor}, {entries} entries; digest {digest}"),
-    )
+    Answer::yes(WHOLE, format!("skill `{name}`, {size}, format {major}.{minor}, {entries} entries; digest {digest}"))
 }
 
 /// Each signature, and whether they are those that are asked for.
 fn signed(pack: &Pack<'_>, trust: Option<&Trust>) -> Answer {
-    const QUESTION: &str = "signatures";
     let line = |(signature, verdict): (taskvec_pack::Signature<'_>, Verdict)| {
         let id: String = signature.key_id.iter().map(|byte| format!("{byte:02x}")).collect();
         let verdict = match verdict {
@@ -102,15 +103,15 @@ fn signed(pack: &Pack<'_>, trust: Option<&Trust>) -> Answer {
     let lines: Vec<String> = trust.unwrap_or(&Trust::default()).verdicts(pack).map(line).collect();
     let found = if lines.is_empty() { "none".to_owned() } else { lines.join(", ") };
     let Some(trust) = trust else {
-        return Answer::unasked(QUESTION, format!("{found} (--key or --trust ask for some)"));
+        return Answer::unasked(SIGNATURES, format!("{found} (--key or --trust ask for some)"));
     };
     match trust.verify(pack) {
-        Ok(_) => Answer::yes(QUESTION, found),
+        Ok(_) => Answer::yes(SIGNATURES, found),
         Err(_) => {
             let keys: Vec<String> = trust.keys().map(|key| key.id().to_string()).collect();
             let wanted = if keys.len() == trust.threshold() { "all".to_owned() } else { trust.threshold().to_string() };
             let help = "whoever has a secret key can sign with `taskvec sign`; a pack that was changed has to be fetched again";
-            Answer::no(QUESTION, format!("{found}; asked for {wanted} of {}", keys.join(", ")), help)
+            Answer::no(SIGNATURES, format!("{found}; asked for {wanted} of {}", keys.join(", ")), help)
         }
     }
 }
@@ -118,32 +119,30 @@ fn signed(pack: &Pack<'_>, trust: Option<&Trust>) -> Answer {
 fn unasked(pack: &Pack<'_>) -> Vec<Answer> {
     let probes = pack.probes().map_or(0, |probes| probes.count);
     vec![
-        Answer::unasked("belongs to base", format!("made for base {} (--base asks)", pack.manifest().base)),
-        Answer::unasked("does as promised", format!("{probes} probes (--base asks)")),
+        Answer::unasked(BELONGS, format!("made for base {} (--base asks)", pack.manifest().base)),
+        Answer::unasked(PROMISE, format!("{probes} probes (--base asks)")),
     ]
 }
 
 /// Whether it belongs to this base, and does there what it promises.
 fn on_base(typed: &Verify, base: &Path, pack: &[u8]) -> anyhow::Result<Vec<Answer>> {
-    const BELONGS: &str = "belongs to base";
-    const PROMISE: &str = "does as promised";
     let shown = base.display();
-    match belongs(base, pack) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::Mismatch => {
-            let help = error.help().unwrap_or("name the base that it was made for").to_owned();
-            let nothing = Answer::unasked(PROMISE, "not tried on a base that is not its own".to_owned());
-            return Ok(vec![Answer::no(BELONGS, error.to_string(), help), nothing]);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let belongs = Answer::yes(BELONGS, format!("`{shown}`: fingerprint, names, shapes and dtypes fit"));
     if !base.join(BASE_FILE).exists() {
+        let answer = match belongs(base, pack) {
+            Ok(()) => Answer::yes(BELONGS, format!("`{shown}`: fingerprint, names, shapes and dtypes fit")),
+            Err(error) if error.kind() == ErrorKind::Mismatch => stranger(error.to_string(), error.help()),
+            Err(error) => return Err(error.into()),
+        };
         let found = format!("not tried: `{shown}` is a checkpoint, and answers take a base bundle");
-        return Ok(vec![belongs, Answer::unasked(PROMISE, found)]);
+        return Ok(vec![answer, Answer::unasked(PROMISE, found)]);
     }
-    let session = super::open(&BaseModel::open(base)?, &super::engine(typed.engine, typed.onnxruntime.as_deref()))?;
-    let skill = Skill::from_bytes(pack, &PackLimits::default())?;
+    let (opened, skill) = (BaseModel::open(base)?, Skill::from_bytes(pack, &PackLimits::default())?);
+    if let Err(error) = skill.check_belongs_to(&opened) {
+        let nothing = Answer::unasked(PROMISE, "not tried on a base that it does not fit".to_owned());
+        return Ok(vec![stranger(error.chain(), error.help()), nothing]);
+    }
+    let belongs = Answer::yes(BELONGS, format!("`{}`: fingerprint, names, shapes and dtypes fit", opened.name()));
+    let session = super::open(&opened, &super::engine(typed.engine, typed.onnxruntime.as_deref()))?;
     let promise = match session.attach(&skill, skill.recommended_alpha()) {
         Ok(change) => kept(&change.proof, &session.engine()),
         Err(error) => {
@@ -153,9 +152,14 @@ fn on_base(typed: &Verify, base: &Path, pack: &[u8]) -> anyhow::Result<Vec<Answe
     Ok(vec![belongs, promise])
 }
 
-/// What was proved on an engine.
+/// The base is not the pack's.
+fn stranger(found: String, help: Option<&str>) -> Answer {
+    Answer::no(BELONGS, found, help.unwrap_or("name the base that it was made for"))
+}
+
+/// What was proved on an engine. Where the probes say nothing, the change is felt, and the answers are finite.
 fn kept(proof: &Proof, engine: &str) -> Answer {
-    const PROMISE: &str = "does as promised";
+    let felt = |why: &str| Answer::unasked(PROMISE, format!("{why}; its change is felt and finite, on {engine}"));
     match proof {
         Proof::Probes { count, difference_max, tolerance } => Answer::yes(
             PROMISE,
@@ -166,7 +170,10 @@ fn kept(proof: &Proof, engine: &str) -> Answer {
             format!("its probes have no tolerance for {engine}"),
             "try another engine (`--engine ort`, `--engine burn`)",
         ),
-        _ => Answer::unasked(PROMISE, format!("it has no probes; its change is felt and finite on {engine}")),
+        Proof::Felt { because: NoProbes::QuantizedBase, .. } => {
+            felt("its probes hold on the floats that this quantized base stands for")
+        }
+        _ => felt("it promises nothing, having no probes"),
     }
 }
 
