@@ -80,3 +80,35 @@ fn a_skill_within_a_budget_still_answers_and_proves_itself() {
     assert_eq!(found["accuracy"].as_f64(), Some(promised));
     assert!(promised > 0.5, "ten classes, {promised} right");
 }
+
+/// The smallest pack that holds an accuracy, its curve with accuracies, and no such thing where there is no data.
+#[test]
+fn a_pack_keeps_the_accuracy_that_was_asked_for_and_is_smaller_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = handwriting().join("data/digits8x8");
+    let whole = trained(folder.path(), &data);
+    let (small, svg) = (folder.path().join("small.tvp"), folder.path().join("curve.svg"));
+    let pack = |drop: &str| {
+        let mut pack = taskvec();
+        pack.args(["pack", "--json", "--max-accuracy-drop", drop, "--curve"]).arg(&svg);
+        told(pack.arg(folder.path().join("run")).arg("-o").arg(&small))
+    };
+    let packed = pack("2").json(0);
+    let held_out = |accuracy: &serde_json::Value| accuracy["held_out"].as_f64().expect("held-out images");
+    let (before, after) = (held_out(&packed["run_accuracy"]), held_out(&packed["pack_accuracy"]));
+    assert!(before - after <= 0.02 + 1e-9, "{packed}");
+    let size = fs::metadata(&small).unwrap().len();
+    assert!(size * 3 < fs::metadata(&whole).unwrap().len() * 2, "{size} bytes");
+    let points = packed["curve"].as_array().expect("a curve");
+    assert!(points.len() > 8 && points.iter().all(|point| point["accuracy"].is_f64()), "{points:?}");
+    let drawn = fs::read_to_string(&svg).unwrap();
+    assert_eq!(drawn.matches("<circle").count(), 2 * (points.len() + 1));
+    let found = answered(folder.path(), "burn", &small, &data);
+    assert_eq!(found["accuracy"].as_f64(), packed["pack_accuracy"]["test"].as_f64());
+
+    pack("101").ended_with(2);
+    let mut diff = taskvec();
+    diff.arg("diff").arg(handwriting()).arg(folder.path().join("run/tuned.safetensors"));
+    let diff = told(diff.args(["--max-accuracy-drop", "1", "-o"]).arg(folder.path().join("x.tvp")));
+    diff.refused(&["accuracy cannot be kept to without data"]);
+}

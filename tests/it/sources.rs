@@ -160,6 +160,28 @@ fn real_adapters_through_a_pack_are_the_product_of_their_factors() {
     }
 }
 
+/// A product of two factors is dense, and most of it is small.
+#[test]
+fn an_adapter_fits_a_budget_too() {
+    let Some(shared) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [base, pack] = ["base.safetensors", "skill.tvp"].map(|name| folder.path().join(name));
+    text_encoder_of_zeros(&base);
+    let adapter = shared.join("pairs/lora_sd15/analog_svd_rank4.safetensors");
+    let made = |budget: &[&str]| {
+        let mut diff = taskvec();
+        diff.args(["diff", "--json"]).arg(&base).arg("--lora").arg(&adapter).arg("-o").arg(&pack);
+        told(diff.args(budget)).json(0)
+    };
+    let small = made(&["--max-bytes", "1MiB"]);
+    assert!(fs::metadata(&pack).unwrap().len() <= 1 << 20, "{small}");
+    let (kept, all) = (small["entries"].as_u64().unwrap(), small["elements"].as_u64().unwrap());
+    assert!(0 < kept && kept < all / 2, "{small}");
+    let close = made(&["--max-error", "0.2", "--rescale"]);
+    assert!(close["error"].as_f64().unwrap() <= 0.2, "{close}");
+    assert!(close["pack_bytes"].as_u64() > small["pack_bytes"].as_u64(), "{close}");
+}
+
 /// The numbers of a tensor of f32 or f16.
 fn numbers(file: &TensorFile, bytes: &[u8], name: &str) -> Vec<f64> {
     let tensor = file.tensor(name).unwrap_or_else(|| panic!("tensor `{name}`"));

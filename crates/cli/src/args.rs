@@ -88,7 +88,7 @@ pub(crate) struct Diff {
     #[arg(required_unless_present = "lora")]
     pub(crate) tuned: Option<PathBuf>,
     /// LoRA adapter in place of a tuned checkpoint: a file, or the folder that PEFT saved
-    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["tuned", "lossless", "budget"])]
+    #[arg(long, value_name = "ADAPTER", conflicts_with_all = ["tuned", "lossless"])]
     pub(crate) lora: Option<PathBuf>,
     /// Keep the tuned weights bit for bit (the default unless --values or --lora is given)
     #[arg(long, conflicts_with_all = ["values", "budget"])]
@@ -118,6 +118,12 @@ pub(crate) struct BudgetTyped {
     /// The smallest pack that loses at most this share of the vector (norm of what is lost / norm of the vector, 0 to 1)
     #[arg(long, value_name = "SHARE", value_parser = share, group = "budget", conflicts_with = "values")]
     pub(crate) max_error: Option<f64>,
+    /// The smallest pack that loses at most so many points of accuracy (of a hundred) on held-out images; only of a run
+    #[arg(long, value_name = "POINTS", value_parser = points, group = "budget", conflicts_with = "values")]
+    pub(crate) max_accuracy_drop: Option<f64>,
+    /// Scale what stays of each tensor, so that its magnitudes sum up to what they did before
+    #[arg(long, requires = "budget")]
+    pub(crate) rescale: bool,
     /// Show the curve of bytes against error, and draw it into this SVG file
     #[arg(long, value_name = "SVGFILE", requires = "budget")]
     pub(crate) curve: Option<PathBuf>,
@@ -350,6 +356,12 @@ pub(crate) struct PackAtAlpha {
 fn named<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(String, T), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.parse().map_err(|cause: T::Err| format!("`{value}`: {cause}"))?))
+}
+
+/// From 0 to 100.
+fn points(text: &str) -> Result<f64, String> {
+    let points: f64 = text.parse().map_err(|_| "expected a number of points, such as 0.5".to_owned())?;
+    if (0.0..=100.0).contains(&points) { Ok(points) } else { Err("expected 0 to 100 points".to_owned()) }
 }
 
 /// `300KiB`, `2MiB`, or a number of bytes.

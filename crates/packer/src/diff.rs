@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use taskvec_bundle::{BASE_FILE, Base};
 use taskvec_checkpoint::Checkpoint;
 
-use crate::budget::{Budget, CurvePoint, Fitted, Rated};
+use crate::budget::{CurvePoint, Fitted, Wanted};
 use crate::encode::{Encoded, PackDetails, PackWriter};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recipe::Values;
 use crate::task_vector::{Comparison, Exactness, TaskVector, compare};
 
@@ -43,6 +44,7 @@ pub struct DiffWithin {
 /// # Errors
 /// As [`Checkpoint::open`] and [`compare`], and `Usage` for a name that no pack can have.
 pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Result<Diff> {
+    refuse_quantized(base)?;
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let mut writer = PackWriter::new(base.fingerprint()?, &details(&base, &tuned, values, name))?;
     let comparison = compare(&base, &tuned, Exactness::of(values), |tensor| writer.changed(&tensor))?;
@@ -51,28 +53,33 @@ pub fn diff(base: &Path, tuned: &Path, values: Values, name: Option<&str>) -> Re
     Ok(Diff { encoded: writer.finish()?, comparison, notes })
 }
 
-/// As [`diff`], with the best pack within `budget` that leaves room for `reserved` bytes (of signatures), and so many points of the curve of bytes against error. The whole task
-/// vector is in memory.
+/// As [`diff`], with the best pack that keeps to a budget. The whole task vector is in memory.
 ///
 /// # Errors
-/// As [`diff`] and [`Rated::fit`].
-pub fn diff_within(
-    base: &Path,
-    tuned: &Path,
-    budget: Budget,
-    reserved: u64,
-    curve_points: usize,
-    name: Option<&str>,
-) -> Result<DiffWithin> {
+/// As [`diff`] and [`Wanted::fit`].
+pub fn diff_within(base: &Path, tuned: &Path, wanted: &Wanted, name: Option<&str>) -> Result<DiffWithin> {
+    refuse_quantized(base)?;
     let (base, tuned) = (Checkpoint::open(base)?, Checkpoint::open(tuned)?);
     let (vector, comparison) = TaskVector::between(&base, &tuned, Exactness::Rounded)?;
     let mut details = details(&base, &tuned, Values::F32, name);
     details.density = comparison.whole.changed_share() as f32;
-    details.provenance.push(("budget".to_owned(), budget.to_string()));
-    let rated = Rated::new(&vector)?;
-    let fitted = rated.fit(budget, reserved, &details)?;
+    let (fitted, curve) = wanted.fit(&vector, &mut details)?;
     let notes = notes(&base, &tuned, &comparison);
-    Ok(DiffWithin { fitted, curve: rated.curve(curve_points, &details)?, comparison, notes })
+    Ok(DiffWithin { fitted, curve, comparison, notes })
+}
+
+/// Whole numbers are no weights that could be compared; what they stand for is.
+pub(crate) fn refuse_quantized(base: &Path) -> Result<()> {
+    if !base.join(BASE_FILE).is_file() {
+        return Ok(());
+    }
+    let described =
+        Base::read(base).map_err(|cause| Error::from_bundle(cause, format!("open base `{}`", base.display())))?;
+    if !described.tensors().iter().any(|tensor| described.is_quantized(&tensor.name)) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("base `{}` is quantized, and packs are made for the floats", base.display()))
+        .with_help("name the checkpoint that it was bundled with (`--of`); its packs are attached to this base too"))
 }
 
 fn details(base: &Checkpoint, tuned: &Checkpoint, values: Values, name: Option<&str>) -> PackDetails {

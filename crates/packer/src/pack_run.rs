@@ -24,7 +24,7 @@ use taskvec_pack::write::{ProbeInputs, ProbeParts};
 use taskvec_pack::{EngineKind, Fingerprint, Limits, Pack};
 
 use crate::apply::apply;
-use crate::budget::{Budget, CurvePoint, Rated};
+use crate::budget::{CurvePoint, Goal, Rated, Wanted};
 use crate::crew::Crew;
 use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::{Error, Result};
@@ -64,13 +64,9 @@ pub struct PackWishes {
     /// How deltas are written. Default: as the recipe says.
     pub values: Option<Values>,
     /// What the pack must keep to; then entries and roundings are searched for. Default: nothing.
-    pub budget: Option<Budget>,
-    /// Points of the curve of bytes against error that are computed. Default: none.
-    pub curve_points: usize,
+    pub budget: Option<Wanted>,
     /// Number of probes, 0 to 64. Default: as the recipe says.
     pub probes: Option<u32>,
-    /// Bytes of the budget that are left for what comes to the pack later, a signature. Default: none.
-    pub reserved: u64,
 }
 
 /// The pack of the finished run in `folder`.
@@ -112,11 +108,12 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let shown = if task.test.is_empty() { &task.train } else { &task.test };
 
     let crew = Crew::for_this_machine(usize::MAX);
+    let judge = |network: &Network, examples: &Arc<Examples>| {
+        accuracy(&head, &features(&crew, network, examples, &device), &examples.labels)
+    };
     let prove = |pack: &[u8]| {
         let network = as_a_device_has_it(&start, &base, pack, recipe.pack.alpha)?;
-        let judge =
-            |examples: &Arc<Examples>| accuracy(&head, &features(&crew, &network, examples, &device), &examples.labels);
-        let accuracy = Accuracy { held_out: judge(&task.held_out)?, test: judge(&task.test)? };
+        let accuracy = Accuracy { held_out: judge(&network, &task.held_out)?, test: judge(&network, &task.test)? };
         Ok((accuracy, probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?))
     };
     let as_trained = trained_with == Some(recipe.pack.values) && wishes.budget.is_none();
@@ -138,13 +135,32 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
         Some(kept) => TaskVector::of_pack(kept),
         None => TaskVector::between(&before, &tuned, Exactness::Rounded)?.0,
     };
-    let rated = Rated::new(&vector)?;
+    let rated = Rated::new(&vector, budget.rescale)?;
+    let judge_held_out = |pack: &[u8]| {
+        let network = as_a_device_has_it(&start, &base, pack, recipe.pack.alpha)?;
+        judge(&network, &task.held_out)
+    };
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
-    let fitted = rated.fit(budget, probe_bytes + wishes.reserved, &details)?;
+    let reserved = probe_bytes + budget.reserved;
+    let (fitted, curve) = match budget.goal {
+        Goal::Within(within) => {
+            let fitted = rated.fit(within, reserved, &details)?;
+            (fitted, rated.curve(budget.curve_points, reserved, &details, judge_held_out)?)
+        }
+        Goal::AccuracyDrop(drop_max) => {
+            let no_data = || {
+                Error::usage("the run held no images out, on which accuracy could be kept to")
+                    .with_help("say `held_out: 0.1` in the recipe and train again, or use `--max-error`")
+            };
+            let whole = run.accuracy.held_out.ok_or_else(no_data)?;
+            let judge = |pack: &[u8]| judge_held_out(pack)?.ok_or_else(no_data);
+            let curve = (budget.curve_points > 0).then_some(reserved);
+            rated.fit_judged(whole, drop_max, curve, &details, judge)?
+        }
+    };
     let (accuracy, probes) = prove(&fitted.encoded.bytes)?;
     details.probes = probes;
     let encoded = rated.again(&fitted, &details)?.encoded;
-    let curve = rated.curve(wishes.curve_points, &details)?;
     Ok(PackedRun { encoded, run, accuracy, trained_with, as_trained, error: Some(fitted.error), curve })
 }
 

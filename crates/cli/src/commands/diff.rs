@@ -13,9 +13,9 @@
 use std::path::Path;
 
 use serde::Serialize;
-use taskvec_packer::budget::{Budget, CurvePoint};
+use taskvec_packer::budget::{CurvePoint, Wanted};
 use taskvec_packer::diff::{diff, diff_within};
-use taskvec_packer::lora::lora;
+use taskvec_packer::lora::{lora, lora_within};
 use taskvec_packer::recipe::Values;
 use taskvec_packer::run_folder::write_file;
 use taskvec_packer::task_vector::Warning;
@@ -50,16 +50,18 @@ struct Made {
 
 pub(crate) fn run(typed: &Diff, json: bool) -> anyhow::Result<Outcome> {
     let values = typed.values.map(super::values);
+    let wanted = budget::wanted(&typed.budget, typed.sign.as_deref());
     let (pack, warnings, made) = match (&typed.lora, &typed.tuned) {
-        (None, Some(tuned)) if let Some(wanted) = budget::wanted(&typed.budget) => within(typed, tuned, wanted)?,
+        (None, Some(tuned)) if let Some(wanted) = wanted => within(typed, tuned, &wanted)?,
         (None, Some(tuned)) => of_checkpoints(typed, tuned, values.unwrap_or(Values::Lossless))?,
+        (Some(adapter), _) if let Some(wanted) = wanted => adapter_within(typed, adapter, &wanted)?,
         (Some(adapter), _) => of_adapter(typed, adapter, values.unwrap_or(Values::F32))?,
         (None, None) => anyhow::bail!("no tuned checkpoint and no adapter was named"),
     };
     let pack = super::signed(pack, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
     if let (Some(file), Some(error)) = (&typed.budget.curve, made.error) {
-        let point = CurvePoint { pack_bytes: pack.len() as u64, error, entries: made.entries };
+        let point = CurvePoint { pack_bytes: pack.len() as u64, error, entries: made.entries, accuracy: None };
         budget::draw(file, &format!("{}: bytes against error", typed.out.display()), &made.curve, point)?;
     }
     made.notes.iter().for_each(|note| render::note(note));
@@ -108,10 +110,8 @@ fn of_checkpoints(typed: &Diff, tuned: &Path, values: Values) -> anyhow::Result<
     Ok((made.encoded.bytes, made.comparison.warnings(), said))
 }
 
-fn within(typed: &Diff, tuned: &Path, wanted: Budget) -> anyhow::Result<Parts> {
-    let points = if typed.budget.curve.is_some() { budget::CURVE_POINTS } else { 0 };
-    let reserved = budget::reserved(typed.sign.as_deref());
-    let made = diff_within(&typed.base, tuned, wanted, reserved, points, typed.name.as_deref())?;
+fn within(typed: &Diff, tuned: &Path, wanted: &Wanted) -> anyhow::Result<Parts> {
+    let made = diff_within(&typed.base, tuned, wanted, typed.name.as_deref())?;
     let (whole, judged) = (&made.comparison.whole, made.comparison.judged());
     let said = Made {
         error: Some(made.fitted.error),
@@ -132,4 +132,18 @@ fn of_adapter(typed: &Diff, adapter: &Path, values: Values) -> anyhow::Result<Pa
     let entries = made.encoded.tensors.iter().map(|tensor| tensor.entry_count).sum();
     let said = Made { entries, changed: entries, elements: made.element_count, notes: made.notes, ..Made::default() };
     Ok((made.encoded.bytes, made.warnings, said))
+}
+
+fn adapter_within(typed: &Diff, adapter: &Path, wanted: &Wanted) -> anyhow::Result<Parts> {
+    let made = lora_within(&typed.base, adapter, wanted, typed.name.as_deref())?;
+    let said = Made {
+        error: Some(made.fitted.error),
+        entries: made.fitted.entry_count,
+        changed: made.fitted.entry_count,
+        elements: made.element_count,
+        curve: made.curve,
+        notes: made.notes,
+        ..Made::default()
+    };
+    Ok((made.fitted.encoded.bytes, made.warnings, said))
 }

@@ -1,7 +1,7 @@
 //! `taskvec pack RUN -o FILE`: makes a pack from the run folder that `taskvec train` left.
 //!
 //! Deltas are rounded as the recipe (or `--values`) says, or entries and roundings are searched for that keep to a budget
-//! (`--max-bytes`, `--max-error`). Accuracy and probes are taken from the rounded ones: what was measured is what ships.
+//! (`--max-bytes`, `--max-error`, `--max-accuracy-drop`). Accuracy and probes are taken from the rounded ones: what was measured is what ships.
 //! A run that rounded in training (`taskvec train --values`) has its very deltas packed; with other `--values` or a budget they are
 //! rounded again, and that is said.
 
@@ -39,10 +39,8 @@ struct Packed {
 pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     let wishes = PackWishes {
         values: typed.values.map(super::values),
-        budget: budget::wanted(&typed.budget),
-        curve_points: if typed.budget.curve.is_some() { budget::CURVE_POINTS } else { 0 },
+        budget: budget::wanted(&typed.budget, typed.sign.as_deref()),
         probes: typed.probes,
-        reserved: budget::reserved(typed.sign.as_deref()),
     };
     let packed = pack_run(&typed.run, &wishes)?;
     if let Some(trained) = packed.trained_with.filter(|_| !packed.as_trained) {
@@ -52,7 +50,8 @@ pub(crate) fn run(typed: &Pack, json: bool) -> anyhow::Result<Outcome> {
     let pack = super::signed(packed.encoded.bytes, typed.sign.as_deref())?;
     write_file(&typed.out, &pack)?;
     if let (Some(file), Some(error)) = (&typed.budget.curve, packed.error) {
-        let made = CurvePoint { pack_bytes: pack.len() as u64, error, entries };
+        let accuracy = packed.accuracy.held_out;
+        let made = CurvePoint { pack_bytes: pack.len() as u64, error, entries, accuracy };
         budget::draw(file, &format!("{}: bytes against error", typed.out.display()), &packed.curve, made)?;
     }
     let value = Packed {

@@ -1,18 +1,25 @@
-//! Bytes against error: a curve of the packs that could have been made, and the one that was.
+//! Bytes against error, and against accuracy where there is data: curves of the packs that could have been made, and the one that
+//! was.
 
 use std::fmt::Write as _;
+
+use taskvec_packer::budget::CurvePoint;
 
 use super::begin;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 420.0;
 /// Left, top, right and bottom of the plot.
-const PLOT: [f64; 4] = [76.0, 64.0, 692.0, 360.0];
+const PLOT: [f64; 4] = [76.0, 64.0, 648.0, 360.0];
+const ERROR: &str = "#2f6fb3";
+const ACCURACY: &str = "#3a7d44";
+const MADE: &str = "#b3261e";
 
-/// Points are (bytes, error): bytes are at least 1 and shown by orders of magnitude, errors are from 0 to 1. `made` is
-/// marked.
-pub(crate) fn curve(title: &str, points: &[(f64, f64)], made: (f64, f64)) -> String {
-    let all = || points.iter().copied().chain([made]);
+/// Bytes are at least 1 and shown by orders of magnitude, errors and accuracies are from 0 to 1. `made` is marked.
+pub(crate) fn curve(title: &str, curve: &[CurvePoint], made: CurvePoint) -> String {
+    let of = |point: &CurvePoint| (point.pack_bytes as f64, point.error);
+    let points: Vec<(f64, f64)> = curve.iter().map(of).collect();
+    let all = || points.iter().copied().chain([of(&made)]);
     let (low, high) = all().fold((f64::MAX, 1.0_f64), |(low, high), (bytes, _)| (low.min(bytes), high.max(bytes)));
     // Whole powers of two around the points.
     let (low, high) = (low.log2().floor(), high.log2().ceil().max(low.log2().floor() + 1.0));
@@ -43,19 +50,18 @@ pub(crate) fn curve(title: &str, points: &[(f64, f64)], made: (f64, f64)) -> Str
             at + 4.0
         );
     }
-    let path: Vec<String> = points.iter().map(|(bytes, error)| format!("{:.1} {:.1}", x(*bytes), y(*error))).collect();
-    if !path.is_empty() {
-        let _ = writeln!(svg, r##"<path d="M{}" fill="none" stroke="#2f6fb3" stroke-width="2"/>"##, path.join("L"));
+    series(&mut svg, &points.iter().map(|(bytes, error)| (x(*bytes), y(*error))).collect::<Vec<_>>(), ERROR);
+    mark(&mut svg, (x(made.pack_bytes as f64), y(made.error)));
+    let judged = |point: &CurvePoint| Some((point.pack_bytes as f64, point.accuracy?));
+    let judged_made = judged(&made);
+    let judged: Vec<(f64, f64)> = curve.iter().filter_map(judged).collect();
+    if let (false, Some(made)) = (judged.is_empty(), judged_made) {
+        accuracy(&mut svg, &judged, made, x);
     }
-    for (bytes, error) in points {
-        let _ = writeln!(svg, r##"<circle cx="{:.1}" cy="{:.1}" r="3" fill="#2f6fb3"/>"##, x(*bytes), y(*error));
-    }
-    let (at_x, at_y) = (x(made.0), y(made.1));
     let _ = writeln!(
         svg,
-        r##"<circle cx="{at_x:.1}" cy="{at_y:.1}" r="7" fill="none" stroke="#b3261e" stroke-width="2"/>
-<text x="{:.1}" y="{}" text-anchor="middle" fill="#1c2430">size of the pack</text>
-<text x="20" y="{:.1}" text-anchor="middle" fill="#1c2430" transform="rotate(-90 20 {:.1})">norm lost / norm of the vector</text>
+        r##"<text x="{:.1}" y="{}" text-anchor="middle" fill="#1c2430">size of the pack</text>
+<text x="20" y="{:.1}" text-anchor="middle" fill="{ERROR}" transform="rotate(-90 20 {:.1})">norm lost / norm of the vector</text>
 </svg>"##,
         (left + right) / 2.0,
         HEIGHT - 14.0,
@@ -63,6 +69,52 @@ pub(crate) fn curve(title: &str, points: &[(f64, f64)], made: (f64, f64)) -> Str
         (top + bottom) / 2.0
     );
     svg
+}
+
+/// Points in the picture, and the line through them.
+fn series(svg: &mut String, points: &[(f64, f64)], color: &str) {
+    let path: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+    if !path.is_empty() {
+        let _ = writeln!(svg, r##"<path d="M{}" fill="none" stroke="{color}" stroke-width="2"/>"##, path.join("L"));
+    }
+    for (x, y) in points {
+        let _ = writeln!(svg, r##"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{color}"/>"##);
+    }
+}
+
+/// The pack that was made.
+fn mark(svg: &mut String, (x, y): (f64, f64)) {
+    let _ = writeln!(svg, r##"<circle cx="{x:.1}" cy="{y:.1}" r="7" fill="none" stroke="{MADE}" stroke-width="2"/>"##);
+}
+
+/// Accuracies, on an axis of their own at the right, in whole steps of 2, 5 or 10 points around them.
+fn accuracy(svg: &mut String, points: &[(f64, f64)], made: (f64, f64), x: impl Fn(f64) -> f64) {
+    let [_, top, right, bottom] = PLOT;
+    let (low, high) = points.iter().chain([&made]).fold((100.0_f64, 0.0_f64), |(low, high), (_, accuracy)| {
+        (low.min(100.0 * accuracy), high.max(100.0 * accuracy))
+    });
+    let step = [0.5, 1.0, 2.0, 5.0, 10.0].into_iter().find(|step| (high / step).ceil() - (low / step).floor() <= 6.0);
+    let step = step.unwrap_or(20.0);
+    let (low, high) =
+        ((low / step).floor() * step, ((high / step).ceil() * step).max((low / step).floor() * step + step));
+    let y = |percent: f64| bottom - (percent - low) / (high - low) * (bottom - top);
+    for tick in 0..=((high - low) / step).round() as u32 {
+        let percent = low + step * f64::from(tick);
+        let _ = writeln!(
+            svg,
+            r##"<text x="{}" y="{:.1}" fill="#5a6472">{percent} %</text>"##,
+            right + 8.0,
+            y(percent) + 4.0
+        );
+    }
+    let place = |(bytes, accuracy): &(f64, f64)| (x(*bytes), y(100.0 * accuracy));
+    series(svg, &points.iter().map(place).collect::<Vec<_>>(), ACCURACY);
+    mark(svg, place(&made));
+    let (at, middle) = (WIDTH - 12.0, (top + bottom) / 2.0);
+    let _ = writeln!(
+        svg,
+        r##"<text x="{at}" y="{middle:.1}" text-anchor="middle" fill="{ACCURACY}" transform="rotate(-90 {at} {middle:.1})">accuracy on held-out images</text>"##
+    );
 }
 
 /// Two to this power, in bytes, KiB or MiB.
@@ -80,21 +132,33 @@ fn size(power: i32) -> String {
 mod tests {
     use super::*;
 
+    fn point(pack_bytes: u64, error: f64, accuracy: Option<f64>) -> CurvePoint {
+        CurvePoint { pack_bytes, error, entries: 1, accuracy }
+    }
+
     #[test]
     fn every_point_lies_in_the_plot() {
-        let svg = curve("a < b", &[(3e6, 0.0), (1e5, 0.2), (700.0, 0.9)], (2e4, 0.4));
-        assert!(svg.contains("a &lt; b"));
         let number = |text: &str, key: &str| -> f64 {
             let from = text.split_once(key).unwrap().1;
             from.split('"').next().unwrap().parse().unwrap()
         };
-        let circles: Vec<_> = svg.lines().filter(|line| line.starts_with("<circle")).collect();
-        assert_eq!(circles.len(), 4);
-        for circle in circles {
-            let (x, y) = (number(circle, "cx=\""), number(circle, "cy=\""));
-            assert!((PLOT[0]..=PLOT[2]).contains(&x) && (PLOT[1]..=PLOT[3]).contains(&y), "{circle}");
+        for (accuracies, count) in [([None; 3], 4), ([Some(0.94), Some(0.935), Some(0.1)], 8)] {
+            let curve_of = |bytes: [u64; 3], errors: [f64; 3]| -> Vec<CurvePoint> {
+                (0..3).map(|at| point(bytes[at], errors[at], accuracies[at])).collect()
+            };
+            let made = point(20_000, 0.4, accuracies[1]);
+            let svg = curve("a < b", &curve_of([3_000_000, 100_000, 700], [0.0, 0.2, 0.9]), made);
+            assert!(svg.contains("a &lt; b"));
+            let circles: Vec<_> = svg.lines().filter(|line| line.starts_with("<circle")).collect();
+            assert_eq!(circles.len(), count);
+            for circle in circles {
+                let (x, y) = (number(circle, "cx=\""), number(circle, "cy=\""));
+                assert!((PLOT[0]..=PLOT[2]).contains(&x) && (PLOT[1]..=PLOT[3]).contains(&y), "{circle}");
+            }
         }
-        // One pack of one size is a picture too.
-        assert!(!curve("one", &[], (1.0, 0.0)).contains("NaN"));
+        // One pack of one size is a picture too, and so are equal accuracies.
+        assert!(!curve("one", &[], point(1, 0.0, None)).contains("NaN"));
+        let same = point(5, 0.1, Some(1.0));
+        assert!(!curve("same", &[same, same], same).contains("NaN"));
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Ratings are estimates, so they only steer: what is promised is measured on the pack that was made.
 
+mod judged;
 mod rating;
 
 use std::fmt;
@@ -32,12 +33,63 @@ pub enum Budget {
     Error(f64),
 }
 
+/// What a search is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// A pack within a budget.
+    Within(Budget),
+    /// The smallest pack that loses at most this much accuracy on held-out images, a share of all of them, 0 to 1. Only where
+    /// there is data, that is for a run.
+    AccuracyDrop(f64),
+}
+
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(most) => write!(f, "at most {most} bytes"),
             Self::Error(most) => write!(f, "an error of at most {most}"),
         }
+    }
+}
+
+/// What is asked of a search.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What the pack must keep to.
+    pub goal: Goal,
+    /// Whether what stays is scaled; see [`Rated::new`].
+    pub rescale: bool,
+    /// Bytes of the budget that are left for what comes to the pack later, a signature.
+    pub reserved: u64,
+    /// Points of the curve of bytes against error that are computed.
+    pub curve_points: usize,
+}
+
+impl Wanted {
+    /// The pack of `vector` that keeps to this, and other packs that could have been made; `details` get the budget as their
+    /// provenance.
+    ///
+    /// # Errors
+    /// As [`Rated::new`] and [`Rated::fit`].
+    pub fn fit(&self, vector: &TaskVector, details: &mut PackDetails) -> Result<(Fitted, Vec<CurvePoint>)> {
+        details.provenance.push(("budget".to_owned(), self.to_string()));
+        let rated = Rated::new(vector, self.rescale)?;
+        let Goal::Within(budget) = self.goal else {
+            return Err(Error::usage("accuracy cannot be kept to without data")
+                .with_help("make the pack of a run: `taskvec pack RUN --max-accuracy-drop POINTS`"));
+        };
+        let fitted = rated.fit(budget, self.reserved, details)?;
+        Ok((fitted, rated.curve(self.curve_points, self.reserved, details, |_| Ok(None))?))
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.goal {
+            Goal::Within(budget) => write!(f, "{budget}")?,
+            Goal::AccuracyDrop(most) => write!(f, "at most {:.2} points of accuracy lost", 100.0 * most)?,
+        }
+        f.write_str(if self.rescale { ", rescaled" } else { "" })
     }
 }
 
@@ -54,6 +106,14 @@ pub struct Fitted {
     plan: Vec<Rating>,
 }
 
+impl Fitted {
+    /// With `reserved` bytes that come to the pack later.
+    fn point(&self, reserved: u64, accuracy: Option<f64>) -> CurvePoint {
+        let pack_bytes = self.encoded.bytes.len() as u64 + reserved;
+        CurvePoint { pack_bytes, error: self.error, entries: self.entry_count, accuracy }
+    }
+}
+
 /// A pack on the curve of bytes against error.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CurvePoint {
@@ -63,6 +123,8 @@ pub struct CurvePoint {
     pub error: f64,
     /// Entries that stayed.
     pub entries: u64,
+    /// Accuracy on held-out images, 0 to 1; none where there are none.
+    pub accuracy: Option<f64>,
 }
 
 /// Bytes of entries at the lower end of a curve.
@@ -75,17 +137,19 @@ const WELL_USED: f64 = 0.97;
 /// A vector whose tensors have been rated.
 pub struct Rated<'a> {
     vector: &'a TaskVector,
+    rescale: bool,
     tensors: Vec<RatedTensor<'a>>,
     /// Sum of the squares of all deltas.
     square: f64,
 }
 
 impl<'a> Rated<'a> {
-    /// Rates each tensor of `vector`.
+    /// Rates each tensor of `vector`. With `rescale`, what stays of a tensor is scaled so that its magnitudes sum up to what all
+    /// of them did, as DARE does on average (Yu et al. 2024): more of the tensor's push is kept, and each entry is off by more.
     ///
     /// # Errors
     /// `Usage` for a lossless vector, which has distances and no deltas.
-    pub fn new(vector: &'a TaskVector) -> Result<Rated<'a>> {
+    pub fn new(vector: &'a TaskVector, rescale: bool) -> Result<Rated<'a>> {
         let rated = |tensor: &'a TensorDelta| match &tensor.deltas {
             Deltas::Numbers(deltas) => Ok(RatedTensor::new(tensor, deltas)),
             Deltas::Distances(_) => Err(Error::usage(format!(
@@ -95,7 +159,7 @@ impl<'a> Rated<'a> {
         };
         let tensors = vector.tensors.iter().map(rated).collect::<Result<Vec<_>>>()?;
         let square = tensors.iter().map(|tensor| squares(tensor.deltas)).sum();
-        Ok(Rated { vector, tensors, square })
+        Ok(Rated { vector, rescale, tensors, square })
     }
 
     /// The pack within `budget`, which leaves room for `reserved` bytes that come to it later.
@@ -166,24 +230,36 @@ impl<'a> Rated<'a> {
         self.packed(fitted.plan.clone(), details)
     }
 
-    /// Packs from the smallest error to the fewest bytes, about evenly spread over the orders of magnitude of bytes.
+    /// Packs from the smallest error to the fewest bytes, about evenly spread over the orders of magnitude of bytes; to each come
+    /// `reserved` bytes later; `judge` gives the accuracy of one, if there is data.
     ///
     /// # Errors
-    /// As the encoder says.
-    pub fn curve(&self, points: usize, details: &PackDetails) -> Result<Vec<CurvePoint>> {
-        let most = self.estimate(0.0).0;
-        let least = most.min(CURVE_BYTES_MIN);
+    /// As the encoder and `judge` say.
+    pub fn curve(
+        &self,
+        points: usize,
+        reserved: u64,
+        details: &PackDetails,
+        judge: impl Fn(&[u8]) -> Result<Option<f64>>,
+    ) -> Result<Vec<CurvePoint>> {
         let mut packs: Vec<CurvePoint> = Vec::new();
-        for point in 0..points {
-            let share = point as f64 / points.saturating_sub(1).max(1) as f64;
-            let bytes = libm::exp(libm::log(most) * (1.0 - share) + libm::log(least) * share);
+        for bytes in self.spread(points) {
             let fitted = self.packed(self.plan(Budget::Bytes(bytes as u64), 1.0), details)?;
-            let pack_bytes = fitted.encoded.bytes.len() as u64;
-            if packs.last().is_none_or(|last| last.pack_bytes > pack_bytes) {
-                packs.push(CurvePoint { pack_bytes, error: fitted.error, entries: fitted.entry_count });
+            if packs.last().is_none_or(|last| last.pack_bytes > fitted.encoded.bytes.len() as u64 + reserved) {
+                packs.push(fitted.point(reserved, judge(&fitted.encoded.bytes)?));
             }
         }
         Ok(packs)
+    }
+
+    /// Bytes of entries, from all that there is down, each the same share of the one before.
+    fn spread(&self, points: usize) -> impl Iterator<Item = f64> {
+        let most = self.estimate(0.0).0;
+        let least = most.min(CURVE_BYTES_MIN);
+        (0..points).map(move |point| {
+            let share = point as f64 / points.saturating_sub(1).max(1) as f64;
+            libm::exp(libm::log(most) * (1.0 - share) + libm::log(least) * share)
+        })
     }
 
     /// The lowest price of a byte at which the estimate keeps to this share of the bytes, or the highest at which it keeps
@@ -252,12 +328,17 @@ impl<'a> Rated<'a> {
         let mut writer = PackWriter::new(self.vector.base, details)?;
         let (mut lost, mut entry_count) = (0.0, 0);
         for (rated, rating) in self.tensors.iter().zip(&plan) {
-            let kept = rated.kept(rating);
-            let Deltas::Numbers(deltas) = &kept.deltas else { continue };
+            let mut kept = rated.kept(rating);
+            let Deltas::Numbers(deltas) = &mut kept.deltas else { continue };
             lost += squares(rated.deltas) - squares(deltas);
             if let Some(rounding) = rating.rounding.filter(|_| !deltas.is_empty()) {
-                let rounded = quantize(deltas, rounding);
-                lost += deltas.iter().zip(&rounded).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
+                let before = deltas.clone();
+                if self.rescale {
+                    let factor = (magnitude(rated.deltas) / magnitude(deltas)) as f32;
+                    deltas.iter_mut().for_each(|delta| *delta *= factor);
+                }
+                let off = before.iter().zip(quantize(deltas, rounding));
+                lost += off.map(|(a, b)| (f64::from(*a) - f64::from(b)).powi(2)).sum::<f64>();
                 entry_count += deltas.len() as u64;
                 writer.tensor_rounded(&kept, rounding)?;
             }
@@ -267,125 +348,15 @@ impl<'a> Rated<'a> {
     }
 }
 
+/// Sum of the magnitudes.
+fn magnitude(deltas: &[f32]) -> f64 {
+    deltas.iter().map(|delta| f64::from(delta.abs())).sum()
+}
+
 /// Bytes and sum of squared errors.
 fn total<'a>(plan: impl Iterator<Item = &'a Rating>) -> (f64, f64) {
     plan.fold((0.0, 0.0), |(bytes, error), rating| (bytes + rating.bytes, error + rating.error))
 }
 
 #[cfg(test)]
-mod tests {
-    use taskvec_pack::{Dtype, Fingerprint};
-
-    use super::*;
-    use crate::encode::encode;
-    use crate::error::ErrorKind;
-    use crate::random::Random;
-    use crate::recipe::Values;
-
-    /// Two tensors of unlike deltas: many small ones, and few large ones.
-    fn vector() -> TaskVector {
-        let mut random = Random::new(3, "budget");
-        let mut tensor = |name: &str, len: u64, scale: f32| {
-            let deltas = (0..len).map(|_| scale * random.normal() * random.normal()).collect();
-            let (name, indices) = (name.to_owned(), (0..len).map(|index| 2 * index).collect());
-            TensorDelta { name, dtype: Dtype::F32, shape: vec![2 * len], indices, deltas: Deltas::Numbers(deltas) }
-        };
-        let tensors = vec![tensor("large", 20_000, 0.01), tensor("small", 60_000, 0.001)];
-        TaskVector { base: Fingerprint([1; 32]), tensors }
-    }
-
-    fn details() -> PackDetails {
-        PackDetails::new("skill", Values::F32)
-    }
-
-    #[test]
-    fn a_budget_of_bytes_is_kept_and_used() {
-        let vector = vector();
-        let rated = Rated::new(&vector).unwrap();
-        let mut errors = Vec::new();
-        for most in [60_000, 20_000, 5_000, 1_000] {
-            let fitted = rated.fit(Budget::Bytes(most), 0, &details()).unwrap();
-            let used = fitted.encoded.bytes.len() as u64;
-            assert!(used <= most && used * 100 >= most * 95, "{used} of {most}");
-            errors.push(fitted.error);
-        }
-        assert!(errors.is_sorted() && errors[0] > 0.0 && errors[3] < 1.0, "{errors:?}");
-    }
-
-    #[test]
-    fn an_error_is_kept_and_no_single_rounding_of_everything_is_smaller_by_a_percent() {
-        let vector = vector();
-        let rated = Rated::new(&vector).unwrap();
-        for values in [Values::Int8, Values::Int4, Values::Int2] {
-            let plain = encode(&vector, &PackDetails::new("skill", values)).unwrap();
-            let lost: f64 = (plain.tensors.iter())
-                .map(|tensor| {
-                    let rms = f64::from(tensor.summary.measured_error.unwrap().rms);
-                    rms * rms * tensor.entry_count as f64
-                })
-                .sum();
-            // A little more, since ratings are estimates.
-            let error = (lost / rated.square).sqrt() * 1.02;
-            let fitted = rated.fit(Budget::Error(error), 0, &details()).unwrap();
-            assert!(fitted.error <= error, "{values:?}");
-            let (ours, theirs) = (fitted.encoded.bytes.len(), plain.bytes.len());
-            assert!(ours * 100 < theirs * 101, "{values:?}: {ours} bytes, {theirs} in one rounding");
-        }
-    }
-
-    #[test]
-    fn the_curve_falls() {
-        let vector = vector();
-        let curve = Rated::new(&vector).unwrap().curve(8, &details()).unwrap();
-        assert!(curve.len() >= 6, "{} points", curve.len());
-        assert!(curve.is_sorted_by(|a, b| a.pack_bytes > b.pack_bytes && a.error <= b.error));
-    }
-
-    #[test]
-    fn the_error_is_that_of_the_pack() {
-        let vector = vector();
-        let fitted = Rated::new(&vector).unwrap().fit(Budget::Bytes(15_000), 0, &details()).unwrap();
-        let pack = taskvec_pack::Pack::read(&fitted.encoded.bytes, &taskvec_pack::Limits::default()).unwrap();
-        let mut lost = 0.0;
-        for tensor in &vector.tensors {
-            let Deltas::Numbers(deltas) = &tensor.deltas else { panic!() };
-            let mut exact: std::collections::BTreeMap<usize, f64> =
-                tensor.indices.iter().map(|index| *index as usize).zip(deltas.iter().map(|d| f64::from(*d))).collect();
-            if let Some(entry) = pack.tensors().find(|entry| entry.name() == tensor.name) {
-                let taskvec_pack::Entries::Deltas(read) = entry.entries() else { panic!() };
-                read.for_each(|(index, delta)| *exact.get_mut(&index).unwrap() -= f64::from(delta));
-            }
-            lost += exact.values().map(|off| off * off).sum::<f64>();
-        }
-        let square: f64 = vector
-            .tensors
-            .iter()
-            .map(|tensor| match &tensor.deltas {
-                Deltas::Numbers(deltas) => squares(deltas),
-                Deltas::Distances(_) => 0.0,
-            })
-            .sum();
-        assert!(((lost / square).sqrt() - fitted.error).abs() < 1e-6, "{} {}", (lost / square).sqrt(), fitted.error);
-    }
-
-    #[test]
-    fn budgets_that_nothing_keeps_are_refused() {
-        let vector = vector();
-        let rated = Rated::new(&vector).unwrap();
-        for budget in [Budget::Bytes(10), Budget::Error(1e-9)] {
-            let error = rated.fit(budget, 0, &details()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Usage);
-            let says = ["without any entry it has", "as small as it gets"];
-            assert!(says.iter().any(|says| error.to_string().contains(says)), "{error}");
-        }
-        let distances = TaskVector {
-            tensors: vec![TensorDelta {
-                indices: vec![1],
-                deltas: Deltas::Distances(vec![1]),
-                ..vector.tensors[0].clone()
-            }],
-            ..vector
-        };
-        assert_eq!(Rated::new(&distances).map(drop).unwrap_err().kind(), ErrorKind::Usage);
-    }
-}
+mod tests;
