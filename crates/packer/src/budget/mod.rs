@@ -1,7 +1,8 @@
 //! A task vector within a budget: which entries stay and in how many bits, so that the pack is as small as it can be.
 //!
-//! Two things make a vector smaller: leaving out its small entries (magnitude pruning) and rounding what stays. For each
-//! tensor every pair of a share of entries and a rounding is rated: the bytes that it would take, by the entropy of its mask
+//! Two things make a vector smaller: leaving out its small entries (magnitude pruning) and rounding what stays. Entries are left
+//! out one by one, or in rows and pages where the tensor changed everywhere: those say in few bytes where they are. For each
+//! tensor every triple of a granule, a share of entries and a rounding is rated: the bytes that it would take, by the entropy of its mask
 //! and of its values, and the sum of squared errors, of what is left out and of what is rounded, the latter on a sample of
 //! blocks. One price for a byte, the same for all tensors, then picks each tensor's pair (Shoham and Gersho, "Efficient bit
 //! allocation for an arbitrary set of quantizers", 1988): where tensors give up the same error per byte, no other choice is

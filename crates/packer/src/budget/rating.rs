@@ -24,17 +24,26 @@ const BLOCK: usize = 256;
 const INDEX_OVERHEAD: f64 = 1.015;
 /// Bytes of a tensor's record without its name, about.
 const RECORD_BYTES: f64 = 30.0;
+/// Elements of a run that is a page of 4 KiB in f32.
+const PAGE_ELEMENTS: usize = 1024;
+/// Share of the elements that are entries from which on rows and pages are tried: what is missing in them is filled with zeros.
+const FILLED_SHARE: f64 = 0.9;
+
 /// A tensor with its ratings.
 pub(super) struct RatedTensor<'a> {
     tensor: &'a TensorDelta,
     pub(super) deltas: &'a [f32],
+    /// A delta for every element, if nearly all are entries.
+    filled: Option<Vec<f32>>,
     pub(super) ratings: Vec<Rating>,
 }
 
 /// One way to write a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rating {
-    /// Entries of at least this magnitude stay.
+    /// Entries stay or go in runs of so many neighbors.
+    granule: usize,
+    /// Runs of at least this root mean square stay; of single entries that is their magnitude.
     threshold: f32,
     /// None: the tensor is left out.
     pub(super) rounding: Option<Rounding>,
@@ -45,12 +54,15 @@ pub(super) struct Rating {
 
 impl Rating {
     /// The tensor is left out, and what that loses does not matter.
-    pub(super) const NOTHING: Self = Self { threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: 0.0 };
+    pub(super) const NOTHING: Self =
+        Self { granule: 1, threshold: f32::INFINITY, rounding: None, bytes: 0.0, error: 0.0 };
 }
 
 impl<'a> RatedTensor<'a> {
     pub(super) fn new(tensor: &'a TensorDelta, deltas: &'a [f32]) -> Self {
-        Self { tensor, deltas, ratings: rate(tensor, deltas) }
+        let filled = filled(tensor, deltas);
+        let ratings = rate(tensor, deltas, filled.as_deref());
+        Self { tensor, deltas, filled, ratings }
     }
 
     pub(super) fn choose(&self, price: f64) -> Rating {
@@ -61,45 +73,86 @@ impl<'a> RatedTensor<'a> {
 
     /// The tensor with the entries that stay.
     pub(super) fn kept(&self, rating: &Rating) -> TensorDelta {
-        let stays = |delta: &f32| rating.rounding.is_some() && delta.abs() >= rating.threshold;
-        let pairs = self.tensor.indices.iter().zip(self.deltas).filter(|(_, delta)| stays(delta));
-        let (indices, deltas) = pairs.map(|(index, delta)| (*index, *delta)).unzip();
+        let stays = |run: &[f32]| rating.rounding.is_some() && size(run) >= rating.threshold;
+        let (indices, deltas) = match (rating.granule, &self.filled) {
+            (2.., Some(filled)) => {
+                let runs = (0_u64..).step_by(rating.granule).zip(filled.chunks(rating.granule));
+                runs.filter(|(_, run)| stays(run)).flat_map(|(first, run)| (first..).zip(run.iter().copied())).unzip()
+            }
+            _ => {
+                let entries = self.tensor.indices.iter().copied().zip(self.deltas.iter().copied());
+                entries.filter(|(_, delta)| stays(&[*delta])).unzip()
+            }
+        };
         TensorDelta { indices, deltas: Deltas::Numbers(deltas), ..self.tensor.without_entries() }
     }
 }
 
-fn rate(tensor: &TensorDelta, deltas: &[f32]) -> Vec<Rating> {
-    let elements: u64 = tensor.shape.iter().product();
-    let mut magnitudes: Vec<f32> = deltas.iter().map(|delta| delta.abs()).collect();
-    magnitudes.sort_by(|a, b| b.total_cmp(a));
+fn rate(tensor: &TensorDelta, deltas: &[f32], filled: Option<&[f32]>) -> Vec<Rating> {
     let mut ratings = vec![Rating { error: squares(deltas), ..Rating::NOTHING }];
-    let mut counted = 0;
+    rate_granule(tensor, deltas, 1, &mut ratings);
+    if let Some(filled) = filled {
+        // Rows and pages say in few bytes where they are; single entries are the ones that matter most.
+        let row = tensor.shape.iter().skip(1).product::<u64>() as usize;
+        let is_run = |length: &usize| *length > 1 && *length <= filled.len() / 2;
+        for granule in [row, PAGE_ELEMENTS].into_iter().filter(is_run) {
+            rate_granule(tensor, filled, granule, &mut ratings);
+        }
+    }
+    ratings
+}
+
+fn filled(tensor: &TensorDelta, deltas: &[f32]) -> Option<Vec<f32>> {
+    let elements = tensor.shape.iter().product::<u64>();
+    if (deltas.len() as f64) < FILLED_SHARE * elements as f64 {
+        return None;
+    }
+    let mut filled = vec![0.0; usize::try_from(elements).ok()?];
+    tensor.indices.iter().zip(deltas).for_each(|(&index, &delta)| filled[index as usize] = delta);
+    Some(filled)
+}
+
+fn rate_granule(tensor: &TensorDelta, deltas: &[f32], granule: usize, ratings: &mut Vec<Rating>) {
+    let runs = deltas.len().div_ceil(granule);
+    let places = match granule {
+        1 => tensor.shape.iter().product::<u64>(),
+        _ => runs as u64,
+    };
+    let mut sizes: Vec<f32> = deltas.chunks(granule).map(size).collect();
+    sizes.sort_by(|a, b| b.total_cmp(a));
+    let largest = deltas.iter().fold(0.0_f32, |largest, delta| largest.max(delta.abs()));
+    let (whole, mut counted) = (squares(deltas), 0);
     for share in 0..SHARES {
-        let count = (deltas.len() as f64 * libm::pow(2.0, -0.25 * f64::from(share))).round() as usize;
-        let Some(&threshold) = magnitudes.get(count.wrapping_sub(1)) else { break };
-        let kept: Vec<f32> = deltas.iter().copied().filter(|delta| delta.abs() >= threshold).collect();
+        let count = (runs as f64 * libm::pow(2.0, -0.25 * f64::from(share))).round() as usize;
+        let Some(&threshold) = sizes.get(count.wrapping_sub(1)) else { break };
+        let stays = |run: &&[f32]| size(run) >= threshold;
+        let kept: Vec<f32> = deltas.chunks(granule).filter(stays).flatten().copied().collect();
         if kept.len() == counted {
             continue;
         }
         counted = kept.len();
-        let dropped = squares(&magnitudes[counted.min(magnitudes.len())..]);
+        let dropped = whole - squares(&kept);
         let sample = sample(&kept);
         let scale = kept.len() as f64 / sample.len().max(1) as f64;
         let around = RECORD_BYTES + tensor.name.len() as f64;
-        let mask = INDEX_OVERHEAD * index_bits(elements, kept.len() as u64) / 8.0;
+        let mask = INDEX_OVERHEAD * index_bits(places, kept.len().div_ceil(granule) as u64) / 8.0;
         for rounding in ROUNDINGS {
             // The largest delta may lie outside of the sample, and be too large for 16 bits.
-            if stream_bytes(&magnitudes[..1], rounding).is_none() {
+            if stream_bytes(&[largest], rounding).is_none() {
                 continue;
             }
             let Some(bytes) = stream_bytes(&sample, rounding) else { continue };
             let rounded = quantize(&sample, rounding);
             let off: f64 = sample.iter().zip(&rounded).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-            let bytes = around + mask + scale * bytes as f64;
-            ratings.push(Rating { threshold, rounding: Some(rounding), bytes, error: dropped + scale * off });
+            let (bytes, error) = (around + mask + scale * bytes as f64, dropped.max(0.0) + scale * off);
+            ratings.push(Rating { granule, threshold, rounding: Some(rounding), bytes, error });
         }
     }
-    ratings
+}
+
+/// Root mean square of a run; of a single entry, its magnitude.
+fn size(run: &[f32]) -> f32 {
+    (squares(run) / run.len().max(1) as f64).sqrt() as f32
 }
 
 /// Blocks of neighbors from all over the entries.
