@@ -1,6 +1,6 @@
 //! Named tensors in the files that others save, found without reading their numbers.
 //!
-//! It is no framework: it runs nothing, converts nothing, writes nothing and maps no file. Whatever the form (safetensors,
+//! It is no framework: it runs nothing, converts nothing and maps no file. Whatever the form (safetensors,
 //! shards with an index, PyTorch, ONNX, GGUF), a [`Checkpoint`] is a table of names, dtypes, shapes and places, and numbers are
 //! read by range when they are asked for.
 //!
