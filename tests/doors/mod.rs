@@ -12,6 +12,7 @@ mod key_file;
 mod pack;
 mod safetensors;
 mod trust_json;
+mod update;
 
 pub use self::base_json::base_json;
 pub use self::checkpoints::{gguf, onnx, onnx_graph, torch};
@@ -21,12 +22,13 @@ pub use self::key_file::key_file;
 pub use self::pack::{change_a_section, pack};
 pub use self::safetensors::safetensors;
 pub use self::trust_json::trust_json;
+pub use self::update::update;
 
 /// A door.
 pub type Door = fn(&[u8]);
 
 /// Every door by its name, which is that of its target and of its seeds in `fuzz/`.
-pub const DOORS: [(&str, Door); 11] = [
+pub const DOORS: [(&str, Door); 12] = [
     ("base_json", base_json),
     ("gguf", gguf),
     ("http_body", http_body),
@@ -38,4 +40,5 @@ pub const DOORS: [(&str, Door); 11] = [
     ("safetensors", safetensors),
     ("torch", torch),
     ("trust_json", trust_json),
+    ("update", update),
 ];

@@ -42,6 +42,12 @@ impl<'a> Head<'a> {
         Values::new(self.weight_encoding, self.weight, count)
     }
 
+    /// The bytes that hold the weights.
+    #[must_use]
+    pub const fn weight_bytes(&self) -> &'a [u8] {
+        self.weight
+    }
+
     /// One number for each class.
     pub fn bias(&self) -> impl ExactSizeIterator<Item = f32> + Clone + use<'a> {
         self.bias.iter().map(|bytes| f32::from_le_bytes(*bytes))
