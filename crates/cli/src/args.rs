@@ -74,6 +74,9 @@ pub(crate) struct Train {
     /// recipe's `pack.values` and `pack.rounded`
     #[arg(long, value_enum, value_name = "ENCODING")]
     pub(crate) values: Option<ValuesName>,
+    /// Pack whose mask is taken, instead of the recipe's method: for a new version of a skill, or a sister that shares its mask
+    #[arg(long, value_name = "PACK")]
+    pub(crate) mask: Option<PathBuf>,
     /// Run folder (made if missing)
     #[arg(short, long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,

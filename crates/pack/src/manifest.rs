@@ -124,6 +124,8 @@ pub enum Method {
     Difference,
     /// Made from other packs.
     Edit,
+    /// The mask of another pack fine-tuned.
+    SharedMask,
     /// A method that this version has no name for.
     Other(u16),
 }
@@ -142,6 +144,7 @@ impl Method {
             Self::AttentionOnly => 6,
             Self::Difference => 7,
             Self::Edit => 8,
+            Self::SharedMask => 9,
             Self::Other(code) => code,
         }
     }
@@ -159,6 +162,7 @@ impl Method {
             6 => Self::AttentionOnly,
             7 => Self::Difference,
             8 => Self::Edit,
+            9 => Self::SharedMask,
             _ => Self::Other(code),
         }
     }
@@ -176,6 +180,7 @@ impl core::fmt::Display for Method {
             Self::AttentionOnly => "attention only",
             Self::Difference => "difference",
             Self::Edit => "edit",
+            Self::SharedMask => "shared mask",
             Self::Other(code) => return write!(f, "method {code}"),
         })
     }

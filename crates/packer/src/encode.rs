@@ -330,6 +330,7 @@ fn method(method: Method) -> taskvec_pack::Method {
         Method::RandomMask => taskvec_pack::Method::RandomMask,
         Method::MostSensitive => taskvec_pack::Method::MostSensitive,
         Method::AttentionOnly => taskvec_pack::Method::AttentionOnly,
+        Method::SharedMask => taskvec_pack::Method::SharedMask,
     }
 }
 

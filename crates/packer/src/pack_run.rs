@@ -105,6 +105,10 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     }
     details.provenance.push(("data".to_owned(), recipe.data_names().join(", ")));
     details.provenance.push(("data digest".to_owned(), run.data.clone()));
+    if let Some(shared) = &run.mask.shared {
+        (details.density, details.granule) = (shared.density, shared.granule());
+        details.provenance.push(("mask of".to_owned(), shared.pack.clone()));
+    }
     let shown = if task.test.is_empty() { &task.train } else { &task.test };
 
     let crew = Crew::for_this_machine(usize::MAX);

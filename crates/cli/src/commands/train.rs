@@ -24,6 +24,9 @@ pub(crate) fn run(typed: &Train, json: bool) -> anyhow::Result<Outcome> {
     if !typed.data.is_empty() {
         recipe.replace_data(&typed.data)?;
     }
+    if let Some(pack) = &typed.mask {
+        recipe.share_mask(pack)?;
+    }
     recipe.seed = typed.seed.unwrap_or(recipe.seed);
     if let Some(values) = typed.values {
         (recipe.pack.values, recipe.pack.rounded) = (super::values(values), Rounded::InTraining);

@@ -33,6 +33,9 @@ pub(crate) struct Identity {
     pub(crate) data: String,
     /// Fingerprint of the base; none from scratch.
     pub(crate) base: Option<String>,
+    /// Digest of the pack whose mask is taken; none where a mask is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mask: Option<String>,
 }
 
 /// Where the training stands.
@@ -85,6 +88,7 @@ impl Identity {
             ("recipe", self.recipe != other.recipe),
             ("data", self.data != other.data),
             ("base", self.base != other.base),
+            ("mask", self.mask != other.mask),
         ];
         differences.iter().find(|(_, differs)| *differs).map(|(what, _)| *what)
     }

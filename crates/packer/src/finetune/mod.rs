@@ -12,6 +12,7 @@ pub(crate) mod dense;
 pub(crate) mod leaves;
 pub(crate) mod rounded;
 pub(crate) mod shards;
+pub(crate) mod shared_mask;
 pub(crate) mod sparse;
 
 use std::borrow::Cow;

@@ -65,6 +65,17 @@ impl Recipe {
             return Err(Error::usage("`editable` is empty: no pack could ever change this base"));
         }
         self.preprocessing()?;
+        match (&self.mask.from, self.method) {
+            (None, Method::SharedMask) => {
+                return Err(Error::usage("`method` is `shared_mask` and `mask.from` names no pack")
+                    .with_help("`mask: {from: FILE.tvp}` names the pack whose mask is taken"));
+            }
+            (Some(_), method) if method != Method::SharedMask => {
+                return Err(Error::usage("`mask.from` names a pack and `method` finds another mask")
+                    .with_help("`method: shared_mask` takes the mask of that pack"));
+            }
+            _ => {}
+        }
         self.mask.check()?;
         let temperature = self.head.temperature;
         within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;

@@ -5,8 +5,8 @@
 //! documented default and every default is written out in the run folder, so that the file alone repeats the run.
 //!
 //! Paths are relative to the recipe file. The digest covers every setting but where things lie: of `data` it takes the
-//! folder names (they become labels), of `base` nothing. What was in them is recorded beside it, by the data's digest and
-//! the base's fingerprint.
+//! folder names (they become labels), of `base` and `mask.from` nothing. What was in them is recorded beside it, by the
+//! data's digest, the base's fingerprint and the pack's digest.
 
 mod checks;
 mod pattern;
@@ -154,6 +154,21 @@ impl Recipe {
         Ok(())
     }
 
+    /// Takes the mask of the pack at `path`, which is relative to the working directory, whatever the method was.
+    ///
+    /// # Errors
+    /// `Io` when there is no working directory.
+    pub fn share_mask(&mut self, path: &Path) -> Result<()> {
+        self.method = Method::SharedMask;
+        self.mask.from = Some(absolute(path)?);
+        Ok(())
+    }
+
+    /// Where the pack lies whose mask is taken, if one is.
+    pub fn mask_path(&self) -> Option<PathBuf> {
+        self.mask.from.as_ref().map(|pack| self.folder.join(pack))
+    }
+
     /// Where the base bundle lies, for a skill.
     pub fn base_path(&self) -> Option<PathBuf> {
         self.base.as_ref().map(|base| self.folder.join(base))
@@ -173,6 +188,7 @@ impl Recipe {
     pub fn digest(&self) -> Digest {
         let mut canonical = self.clone();
         canonical.base = self.base.as_ref().map(|_| PathBuf::from("base"));
+        canonical.mask.from = self.mask.from.as_ref().map(|_| PathBuf::from("mask"));
         canonical.data = self.data_names().into_iter().map(PathBuf::from).collect();
         let json = serde_json::to_vec(&canonical).unwrap_or_default();
         let mut hash = Sha256::new();
@@ -188,6 +204,7 @@ impl Recipe {
     pub fn to_yaml(&self) -> Result<String> {
         let mut whole = self.clone();
         whole.base = self.base_path().map(|base| absolute(&base)).transpose()?;
+        whole.mask.from = self.mask_path().map(|pack| absolute(&pack)).transpose()?;
         whole.data = self.data_paths().iter().map(|folder| absolute(folder)).collect::<Result<_>>()?;
         serde_saphyr::to_string(&whole)
             .map_err(|cause| Error::usage(format!("recipe `{}` cannot be written as YAML", self.name)).caused_by(cause))

@@ -1,5 +1,7 @@
 //! The parts of a recipe that have names of their own, each setting with its default.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use taskvec_pack::write::Rounding;
 
@@ -31,12 +33,17 @@ pub enum Method {
     MostSensitive,
     /// The attention weights (Jin et al., ICLR 2025).
     AttentionOnly,
+    /// Those that another pack changes (`mask.from`): an update from that pack then carries no mask.
+    SharedMask,
 }
 
 /// How a mask is found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskRecipe {
+    /// Pack whose mask is taken as it is, for the method `shared_mask`; nothing below counts then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Share of the maskable parameters that learn, in `(0, 1]`. Default 0.1.
     pub density: f64,
     /// What is chosen or left as one piece. Default `element`.
@@ -279,6 +286,7 @@ impl Default for PixelRecipe {
 impl Default for MaskRecipe {
     fn default() -> Self {
         Self {
+            from: None,
             density: 0.1,
             granule: Granule::Element,
             score: Score::LogProbability,

@@ -119,6 +119,30 @@ fn the_digest_covers_settings_and_not_places() {
 }
 
 #[test]
+fn the_mask_of_a_pack_is_taken_only_when_the_method_says_so() {
+    let shared = SKILL.replacen("talos", "shared_mask", 1).replacen("density: 0.05", "from: korean.tvp", 1);
+    let recipe = parse(&shared).unwrap();
+    assert_eq!(recipe.mask_path().unwrap(), Path::new("/recipes/korean.tvp"));
+    let mut elsewhere = parse(SKILL).unwrap();
+    elsewhere.mask.density = 0.1;
+    assert_ne!(elsewhere.digest(), recipe.digest());
+    elsewhere.share_mask(Path::new("/packs/other.tvp")).unwrap();
+    assert_eq!(elsewhere.digest(), recipe.digest(), "what is in the pack is recorded, not where it lies");
+    let again = Recipe::parse(&recipe.to_yaml().unwrap(), Path::new("/elsewhere")).unwrap();
+    assert_eq!((again.digest(), again.mask_path()), (recipe.digest(), recipe.mask_path()));
+    for (right, wrong) in [("from: korean.tvp", "density: 0.1"), ("shared_mask", "random_mask")] {
+        let (message, help) = refusal(&shared.replacen(right, wrong, 1));
+        assert!(message.contains("`mask.from`") && help.is_some(), "{message}");
+    }
+}
+
+#[test]
+fn recipes_from_before_masks_were_shared_keep_their_digests() {
+    let digest = parse(SKILL).unwrap().digest().to_string();
+    assert_eq!(digest, "b3dc365155bd2feb579c03b3d7c4245aa5dbd2778310321577db28c6a84c2afd");
+}
+
+#[test]
 fn a_misspelt_key_names_its_line_and_the_nearest_key() {
     struct Case(&'static str, &'static str, &'static str, &'static str, usize);
     let cases = [

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, class_means_head, features};
 use crate::examples::Examples;
 use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
+use crate::finetune::shared_mask::MaskSource;
 use crate::finetune::sparse::{Calibration, Ground};
 use crate::finetune::{HostHead, Learner, Schedule, Training, attention_only, dense};
 use crate::mask::{Mask, TensorMask};
@@ -39,6 +40,7 @@ use crate::run_folder::{
 use crate::task::Task;
 use crate::task_vector::TaskVector;
 
+pub use crate::finetune::shared_mask::SharedMask;
 pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport};
 pub use progress::{Phase, Progress, StepReport};
 pub(crate) use start::{Start, read_network};
@@ -128,6 +130,9 @@ pub struct MaskReport {
     pub elements: u64,
     /// How the mask was found, for the methods that look for one.
     pub calibration: Option<CalibrationReport>,
+    /// Whose mask was taken, for the method that takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedMask>,
     /// Tensor by tensor, in the network's order.
     pub tensors: Vec<TensorReport>,
 }
@@ -179,17 +184,19 @@ pub(crate) fn train_on(
     let device = Device::flex();
     let start = Start::new(recipe, &device)?;
     let task = Task::open(recipe, &start.preprocessing)?;
+    let mask_source = recipe.mask_path().map(|path| MaskSource::open(&path, start.fingerprint())).transpose()?;
     let identity = Identity {
         recipe: recipe.digest().to_string(),
         data: task.digest.to_string(),
         base: start.fingerprint().map(|fingerprint| fingerprint.to_string()),
+        mask: mask_source.as_ref().map(|source| source.shared.pack.clone()),
     };
     if let Some(run) = finished(&identity, out_dir)? {
         return Ok(Ending::Finished(Box::new(run)));
     }
     let saved = Saved::read(out_dir, &identity)?;
     let schedule = Schedule::new(recipe, task.train.len());
-    let journey = Journey { crew, recipe, out_dir, device, start, task, identity, schedule, stop, began };
+    let journey = Journey { crew, recipe, out_dir, device, start, task, mask_source, identity, schedule, stop, began };
     journey.go(progress, saved)
 }
 
@@ -201,6 +208,8 @@ struct Journey<'a> {
     device: Device,
     start: Start,
     task: Task,
+    /// The pack whose mask is taken, for the method that takes one.
+    mask_source: Option<MaskSource>,
     identity: Identity,
     schedule: Schedule,
     stop: &'a AtomicBool,
@@ -217,6 +226,7 @@ struct FirstHead {
 struct Found {
     mask: Mask,
     calibration: Option<Calibration>,
+    shared: Option<SharedMask>,
 }
 
 impl Journey<'_> {
@@ -274,12 +284,16 @@ impl Journey<'_> {
         let editable = self.start.editable();
         let shapes: Vec<_> = editable.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
         let method = self.recipe.method;
-        match method {
-            Method::Dense => return Ok(Some(Found { mask: dense::mask(&shapes), calibration: None })),
-            Method::AttentionOnly => {
-                return Ok(Some(Found { mask: attention_only::mask(&shapes)?, calibration: None }));
+        let known = |mask| Ok(Some(Found { mask, calibration: None, shared: None }));
+        match (method, &self.mask_source) {
+            (_, Some(source)) => {
+                let shared = Some(source.shared.clone());
+                return Ok(Some(Found { mask: source.mask(&shapes)?, calibration: None, shared }));
             }
-            Method::Talos | Method::MostSensitive | Method::RandomMask => {}
+            (Method::Dense, None) => return known(dense::mask(&shapes)),
+            (Method::AttentionOnly, None) => return known(attention_only::mask(&shapes)?),
+            // The recipe's check has seen to it that the last one has a source.
+            (Method::Talos | Method::MostSensitive | Method::RandomMask | Method::SharedMask, None) => {}
         }
         let ground = Ground {
             network: &self.start.network,
@@ -308,7 +322,7 @@ impl Journey<'_> {
             }
             self.save(Some(&calibration), None)?;
         }
-        Ok(Some(Found { mask: calibration.mask(), calibration: Some(calibration) }))
+        Ok(Some(Found { mask: calibration.mask(), calibration: Some(calibration), shared: None }))
     }
 
     /// The images held out, or the training images where none are; no more than [`CALIBRATION_IMAGES_MAX`].
@@ -465,6 +479,7 @@ impl Found {
             entries: self.mask.entry_count(),
             elements: tensors.iter().map(|tensor| tensor.elements).sum(),
             calibration: self.calibration.as_ref().map(|calibration| calibration.report.clone()),
+            shared: self.shared.clone(),
             tensors,
         }
     }
@@ -477,7 +492,12 @@ fn finished(identity: &Identity, out_dir: &Path) -> Result<Option<Run>> {
         return Ok(None);
     }
     let run: Run = read_json(&path)?;
-    let then = Identity { recipe: run.recipe.clone(), data: run.data.clone(), base: run.base.clone() };
+    let then = Identity {
+        recipe: run.recipe.clone(),
+        data: run.data.clone(),
+        base: run.base.clone(),
+        mask: run.mask.shared.as_ref().map(|shared| shared.pack.clone()),
+    };
     match identity.first_difference(&then) {
         None => Ok(Some(run)),
         Some(what) => Err(Error::mismatch(format!(
