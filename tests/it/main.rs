@@ -28,4 +28,5 @@ mod sources;
 #[cfg(target_os = "linux")]
 mod thread_count;
 mod trust;
+mod update;
 mod verify;

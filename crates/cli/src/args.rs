@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Key(Key),
     /// Sign a pack
     Sign(Sign),
+    /// Make an update: what a device that has one pack needs to have another
+    Update(Update),
     /// Answer for images with a base and any skills
     Run(Run),
     /// Measure speed and size, each beside its alternative
@@ -259,6 +261,19 @@ pub(crate) struct Sign {
     /// The signed pack to write (default: in the place of the pack)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Make an update of a pack, for devices that have the parents; `taskvec-device install` makes the pack of it again.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// The pack that devices shall have
+    pub(crate) pack: PathBuf,
+    /// A pack that they have: an old version of the skill, or another skill with the same mask; may be given several times
+    #[arg(long, value_name = "PACK")]
+    pub(crate) from: Vec<PathBuf>,
+    /// The update to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 /// Answer for images: base, skills, an engine.

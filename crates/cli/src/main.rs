@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod beside;
 mod commands;
 mod interrupt;
 mod picture;

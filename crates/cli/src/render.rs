@@ -60,6 +60,9 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
             || cause
                 .downcast_ref::<taskvec_runtime::Error>()
                 .is_some_and(|error| error.kind() == taskvec_runtime::ErrorKind::Usage)
+            || cause
+                .downcast_ref::<taskvec_update::Error>()
+                .is_some_and(|error| error.kind() == taskvec_update::ErrorKind::Usage)
     })
 }
 
@@ -68,7 +71,8 @@ fn help(error: &anyhow::Error) -> Option<String> {
         let packer = cause.downcast_ref::<taskvec_packer::Error>().and_then(|error| error.help());
         let runtime = cause.downcast_ref::<taskvec_runtime::Error>().and_then(|error| error.help());
         let pack = cause.downcast_ref::<taskvec_pack::Error>().map(|error| error.help());
-        packer.or(runtime).or(pack).map(str::to_owned)
+        let update = cause.downcast_ref::<taskvec_update::Error>().map(|error| error.help());
+        packer.or(runtime).or(pack).or(update).map(str::to_owned)
     })
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a pack and copy it onto this device; nothing comes into force
+    /// Check a pack, or make it of an update, and put it onto this device; nothing comes into force
     Install(Install),
     /// Remove a pack that is not in force from this device
     Remove(Remove),
@@ -106,7 +106,7 @@ pub(crate) struct OnBase {
 /// Install a pack.
 #[derive(Debug, Args)]
 pub(crate) struct Install {
-    /// The pack
+    /// The pack's file, or an update of packs that are installed
     #[arg(value_name = "PACK")]
     pub(crate) pack: PathBuf,
     /// Install it even if too few pinned keys have signed it
@@ -134,7 +134,7 @@ pub(crate) struct Doctor {
 pub(crate) struct Attach {
     #[command(flatten)]
     pub(crate) on: OnBase,
-    /// The pack's file, or the name of an installed one, with its alpha if it is not the recommended one
+    /// The file of a pack or of an update, or the name of an installed pack; with its alpha if it is not the recommended one
     #[arg(value_name = "PACK[@ALPHA]")]
     pub(crate) pack: PackAtAlpha,
 }

@@ -148,6 +148,20 @@ pub(crate) fn of_pack(cause: taskvec_pack::Error) -> Error {
     adopted(kind, Some(cause.help().to_owned()), cause)
 }
 
+/// An error about an update, as one of ours with the same kind and next step.
+#[cfg(feature = "updates")]
+pub(crate) fn of_update(cause: taskvec_update::Error) -> Error {
+    use taskvec_update::ErrorKind as Theirs;
+    let kind = match cause.kind() {
+        Theirs::Mismatch => ErrorKind::Mismatch,
+        Theirs::Unsupported => ErrorKind::Unsupported,
+        Theirs::Limit => ErrorKind::Limit,
+        Theirs::Usage => ErrorKind::Usage,
+        _ => ErrorKind::Damaged,
+    };
+    adopted(kind, Some(cause.help().to_owned()), cause)
+}
+
 /// Takes over the clause of `cause`, and what is behind it.
 fn adopted(kind: ErrorKind, help: Option<String>, cause: impl StdError + Send + Sync + 'static) -> Error {
     let mut error = Error::new(kind, cause.to_string());

@@ -14,6 +14,7 @@ mod pack;
 mod run;
 mod sign;
 mod train;
+mod update;
 mod verify;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Verify(typed) => verify::run(&typed, json),
         Command::Key(typed) => key::run(&typed, json),
         Command::Sign(typed) => sign::run(&typed, json),
+        Command::Update(typed) => update::run(&typed, json),
         Command::Run(typed) => run::run(&typed, json),
         Command::Bench(typed) => bench::run(&typed, json),
     }

@@ -1,12 +1,12 @@
 //! `taskvec-device attach PACK[@ALPHA] --base FOLDER`: attaches a pack and keeps it in force from now on.
 //!
-//! `PACK` is a file, or the name or the first digits of the digest of a pack that is installed. It is put beside what is
+//! `PACK` is the file of a pack or of an update of installed ones, or the name or the first digits of the digest of a pack that is installed. It is put beside what is
 //! committed and all of it is proved on this device; only then is the pack installed and the new composition committed. If
 //! anything fails, the store and the composition in force are as they were.
 
 use std::path::Path;
 
-use taskvec_runtime::{Change, PackFile, PackLimits, Proof, Store};
+use taskvec_runtime::{Change, PackLimits, Proof, Store};
 
 use super::installed::{installed, is_known, meant};
 use crate::args::Attach;
@@ -24,7 +24,7 @@ pub(crate) fn run(store: &Path, typed: &Attach, json: bool) -> anyhow::Result<()
             alpha,
         )?,
         None => {
-            let pack = PackFile::read(path, &PackLimits::default())?;
+            let pack = store.pack_file(path, &PackLimits::default())?;
             let alpha = alpha.unwrap_or(pack.skill().recommended_alpha());
             store.attach(&super::open(&typed.on, store.folder())?, &pack, alpha)?
         }

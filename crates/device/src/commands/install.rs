@@ -1,10 +1,13 @@
 //! `taskvec-device install PACK`: checks a pack and who has signed it, and copies it into the store. Nothing comes into force.
+//!
+//! `PACK` may be an update (`taskvec update`): the pack is then made of it and of packs that are installed, is checked like
+//! any other, and is whole like any other once it is there.
 
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
-use taskvec_runtime::{PackFile, PackLimits, Store};
+use taskvec_runtime::{PackLimits, Store};
 
 use crate::args::Install;
 use crate::render;
@@ -19,7 +22,7 @@ struct Installed {
 
 pub(crate) fn run(store: &Path, typed: &Install, json: bool) -> anyhow::Result<()> {
     let store = Store::open(store)?;
-    let pack = PackFile::read(&typed.pack, &PackLimits::default())?;
+    let pack = store.pack_file(&typed.pack, &PackLimits::default())?;
     let skill = pack.skill();
     super::trust_of(&store, typed.allow_unsigned)?
         .verify(skill.pack())

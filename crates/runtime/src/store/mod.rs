@@ -36,6 +36,8 @@ mod health;
 mod install;
 mod journal;
 mod pinned;
+#[cfg(feature = "updates")]
+mod update;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -6,7 +6,6 @@
 //! strangers to each other, where there is a folder of data (`TASKVEC_DATA`, else `../shared/data`).
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +19,7 @@ use taskvec_packer::recipe::Values;
 use taskvec_packer::task_vector::RELATED_COSINE_MIN;
 
 use super::Row;
+use crate::beside::{zstd_alone, zstd_patch};
 use crate::render;
 
 const ELEMENTS: usize = 1_000_000;
@@ -163,18 +163,17 @@ fn by_xor(base: &Path, tuned: &Path) -> anyhow::Result<[(&'static str, u64); 2]>
     ensure!(base.len() == tuned.len(), "the two checkpoints of a case are of one shape");
     let width = if base.len() > 3 * ELEMENTS { 4 } else { 2 };
     let differing: Vec<u8> = base.iter().zip(&tuned).map(|(a, b)| a ^ b).collect();
-    let size = |bytes: &[u8]| anyhow::Ok(zstd::encode_all(bytes, 19)?.len() as u64);
     let planes =
-        (0..width).map(|plane| size(&differing.iter().skip(plane).step_by(width).copied().collect::<Vec<_>>()));
+        (0..width).map(|plane| zstd_alone(&differing.iter().skip(plane).step_by(width).copied().collect::<Vec<_>>()));
     Ok([
-        ("XOR and zstd -19", size(&differing)?),
+        ("XOR and zstd -19", zstd_alone(&differing)?),
         ("XOR in byte planes and zstd -19", planes.sum::<anyhow::Result<u64>>()?),
     ])
 }
 
 /// The tools that are here, each with the size of its delta.
 fn alternatives(base: &Path, tuned: &Path, folder: &Path) -> anyhow::Result<Vec<(&'static str, u64)>> {
-    let mut found = vec![("zstd -19 --patch-from", zstd_patch(base, tuned)?)];
+    let mut found = vec![("zstd -19 --patch-from", zstd_patch(&fs::read(base)?, &fs::read(tuned)?)?)];
     let delta = folder.join("delta");
     let mut xdelta3 = Command::new("xdelta3");
     xdelta3.args(["-9", "-e", "-f", "-s"]).args([base, tuned, &delta]);
@@ -193,14 +192,4 @@ fn alternatives(base: &Path, tuned: &Path, folder: &Path) -> anyhow::Result<Vec<
         }
     }
     Ok(found)
-}
-
-/// What `zstd -19 --patch-from=BASE TUNED` writes: the base as a prefix, in a window that covers both.
-fn zstd_patch(base: &Path, tuned: &Path) -> anyhow::Result<u64> {
-    let (base, tuned) = (fs::read(base)?, fs::read(tuned)?);
-    let mut encoder = zstd::stream::Encoder::with_ref_prefix(Vec::new(), 19, &base)?;
-    encoder.window_log(24)?;
-    encoder.long_distance_matching(true)?;
-    encoder.write_all(&tuned)?;
-    Ok(encoder.finish()?.len() as u64)
 }
