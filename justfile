@@ -52,6 +52,10 @@ bench-packs:
 bench-runtime:
     cargo run --release --quiet --bin taskvec -- bench runtime
 
+# What skills of one base have in common, and what updates save by it; trains for ten minutes.
+bench-families:
+    cargo build --release --bin taskvec && bench/families/run
+
 # Requests per second and latency of `taskvec-device serve`, with and without swaps.
 bench-serve:
     cargo test --release --workspace --test it requests_per_second -- --ignored --nocapture

@@ -104,7 +104,8 @@ impl<'a> Update<'a> {
     }
 
     /// The file of the pack: byte for byte what the update was made of. `contents` are the contents of the parents, in the
-    /// order of [`Update::parents`]. Memory grows with what the frame holds, at most twice the pack, and not with what is claimed.
+    /// order of [`Update::parents`]. Memory grows with what the frame
+    /// really holds and with what is made of it: at most the operations and twice the pack.
     ///
     /// # Errors
     /// `Mismatch` when these are not so many contents of these sizes; `Unsupported` for an operation that is not known;
@@ -117,14 +118,15 @@ impl<'a> Update<'a> {
             return Err(Error::mismatch(format!("the parents have {found:?} bytes, expected {expected:?}")));
         }
         let mut frame = Frame::open(self.frame)?;
-        let operations = self.operations(&frame.next(self.operation_bytes)?)?;
-        let counts = counts(&operations);
+        let operations = frame.next(self.operation_bytes)?;
+        let counts = self.counts(&operations)?;
         let sizes = KINDS.iter().zip(counts).map(|(kind, count)| count * kind.width() as u64);
         let data = frame.next(sizes.sum())?;
         frame.finish()?;
         let mut made = Made { bytes: Vec::new(), contents, planes: planes(&data, counts), taken: [0; KINDS.len()] };
-        for operation in operations {
-            made.append(operation)?;
+        let mut operations = list(&operations);
+        while !operations.is_empty() {
+            made.append(Operation::decode(&mut operations)?)?;
         }
         let found = Digest::of(&made.bytes);
         if found != self.file {
@@ -132,20 +134,24 @@ impl<'a> Update<'a> {
         }
         Ok(made.bytes)
     }
-    /// The operations, which together make what was said.
-    fn operations(&self, bytes: &[u8]) -> Result<Vec<Operation>, Error> {
-        let mut cursor = Cursor::new(bytes, "the list of operations");
-        let (mut operations, mut left) = (Vec::new(), self.pack_bytes);
-        while !cursor.is_empty() {
-            let operation = Operation::decode(&mut cursor)?;
+
+    /// How many numbers of each kind the operations take, which together make what was said. They are not kept, since in memory
+    /// they take many times as much as here.
+    fn counts(&self, operations: &[u8]) -> Result<[u64; KINDS.len()], Error> {
+        let mut operations = list(operations);
+        let (mut counts, mut left) = ([0; KINDS.len()], self.pack_bytes);
+        while !operations.is_empty() {
+            let operation = Operation::decode(&mut operations)?;
             left = operation.size_bytes().and_then(|bytes| left.checked_sub(bytes)).ok_or_else(|| {
                 let count = operation.count;
                 Error::damaged(format!("an operation makes {count} numbers, expected at most {left} bytes"))
             })?;
-            operations.push(operation);
+            if let Some(kind) = operation.kind {
+                counts[kind.place()] += operation.count;
+            }
         }
         match left {
-            0 => Ok(operations),
+            0 => Ok(counts),
             left => Err(Error::damaged(format!(
                 "its operations make {} bytes, expected {}",
                 self.pack_bytes - left,
@@ -153,6 +159,10 @@ impl<'a> Update<'a> {
             ))),
         }
     }
+}
+
+fn list(operations: &[u8]) -> Cursor<'_> {
+    Cursor::new(operations, "the list of operations")
 }
 
 fn within(subject: &str, found: u64, max: u64) -> Result<u64, Error> {
@@ -217,17 +227,6 @@ impl<'a> Frame<'a> {
             behind => Err(Error::damaged(format!("{behind} bytes follow its frame, expected none"))),
         }
     }
-}
-
-/// How many numbers of each kind the operations take. Together they are no more bytes than the pack.
-fn counts(operations: &[Operation]) -> [u64; KINDS.len()] {
-    let mut counts = [0; KINDS.len()];
-    for operation in operations {
-        if let Some(kind) = operation.kind {
-            counts[kind.place()] += operation.count;
-        }
-    }
-    counts
 }
 
 /// The planes of each kind, one after the other.
