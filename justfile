@@ -52,7 +52,7 @@ bench-packs:
 bench-runtime:
     cargo run --release --quiet --bin taskvec -- bench runtime
 
-# What skills of one base have in common, and what updates save by it; trains for ten minutes.
+# What skills of one base have in common, and what updates save by it; trains for twenty minutes.
 bench-families:
     cargo build --release --bin taskvec && bench/families/run
 
