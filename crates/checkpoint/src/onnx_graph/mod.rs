@@ -6,6 +6,7 @@
 mod rewrite;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use prost::Message;
 use taskvec_bundle::onnx::dtype_of;
@@ -131,13 +132,20 @@ pub struct WholeNumbers {
 /// One use of a tensor.
 #[derive(Clone, Debug)]
 pub struct Use {
-    /// The operator's name.
-    pub op: String,
+    /// Who uses it. Shared by all inputs of the node: a copy for each would grow with the square of their number.
+    pub node: Arc<Node>,
     /// Which of its inputs the tensor is.
     pub input: usize,
-    /// The node's name; exporters write the layer's into it.
-    pub node: String,
-    /// All inputs of the node.
+}
+
+/// A node that uses tensors.
+#[derive(Debug)]
+pub struct Node {
+    /// The operator's name.
+    pub op: String,
+    /// Its own name; exporters write the layer's into it.
+    pub name: String,
+    /// All its inputs.
     pub inputs: Vec<String>,
     /// Its attribute `axis`.
     pub axis: Option<i64>,
@@ -239,9 +247,10 @@ impl OnnxGraph {
 fn note_uses(graph: &GraphProto, uses: &mut HashMap<String, Vec<Use>>) {
     for node in &graph.node {
         let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").and_then(|attribute| attribute.i);
-        for (input, name) in node.input.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let (op, node_name, inputs) = (node.op_type.clone(), node.name.clone(), node.input.clone());
-            uses.entry(name.clone()).or_default().push(Use { op, input, node: node_name, inputs, axis });
+        let (op, name, inputs) = (node.op_type.clone(), node.name.clone(), node.input.clone());
+        let shared = Arc::new(Node { op, name, inputs, axis });
+        for (input, name) in shared.inputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            uses.entry(name.clone()).or_default().push(Use { node: Arc::clone(&shared), input });
         }
         for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
             note_uses(inner, uses);
@@ -260,4 +269,21 @@ fn port(value: &ValueInfoProto) -> Result<Port> {
         _ => Side::Named(format!("{}.{index}", value.name)),
     };
     Ok(Port { name: value.name.clone(), dtype, shape: sides.iter().enumerate().map(side).collect(), fill: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_of_one_node_share_it() {
+        let node = NodeProto { input: vec!["w".to_owned(); 50_000], ..NodeProto::default() };
+        let graph = GraphProto { node: vec![node], ..GraphProto::default() };
+        let model = ModelProto { graph: Some(graph) }.encode_to_vec();
+        // A copy of the inputs for each would be 50,000 times 50,000 names.
+        let graph = OnnxGraph::read(&model).unwrap();
+        let uses = graph.uses("w");
+        assert_eq!((uses.len(), uses[49_999].input), (50_000, 49_999));
+        assert!(uses.iter().all(|it| Arc::ptr_eq(&it.node, &uses[0].node)));
+    }
 }

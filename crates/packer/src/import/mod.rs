@@ -151,7 +151,7 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
 
 /// Floats, and whole numbers that may be quantized weights or their zero points.
 fn weights(checkpoint: &Checkpoint, graph: &OnnxGraph) -> Result<Vec<Weight>> {
-    let is_dequantized = |name: &str| graph.uses(name).iter().any(|it| it.op == "DequantizeLinear" && it.input != 1);
+    let is_dequantized = |name: &str| graph.uses(name).iter().any(|it| it.node.op == "DequantizeLinear" && it.input != 1);
     let wanted = |tensor: &&StoredTensor| match tensor.dtype() {
         StoredDtype::I8 | StoredDtype::U8 => true,
         // All others are shapes and indices.
@@ -189,7 +189,7 @@ fn usable<'a>(weights: &'a [Weight], grids: &BTreeMap<&str, Quantized>, graph: &
     let is_usable = |weight: &&Weight| {
         let (name, uses) = (weight.name.as_str(), graph.uses(&weight.name));
         let is_kind = match weight.dtype.editable() {
-            Some(_) => uses.iter().all(|it| !SETTINGS.contains(&it.op.as_str())),
+            Some(_) => uses.iter().all(|it| !SETTINGS.contains(&it.node.op.as_str())),
             None => grids.contains_key(name),
         };
         let count = weight.shape.iter().product::<u64>();
@@ -223,7 +223,7 @@ fn editable(
     let fits = |pattern: &Pattern, weight: &Weight| {
         pattern.matches(&weight.name)
             || there.get(weight.name.as_str()).is_some_and(|of| pattern.matches(of))
-            || graph.uses(&weight.name).iter().any(|it| pattern.matches(&it.node))
+            || graph.uses(&weight.name).iter().any(|it| pattern.matches(&it.node.name))
     };
     for group in &settings.editable {
         if !reachable.iter().any(|weight| group.iter().any(|pattern| fits(pattern, weight))) {

@@ -108,12 +108,12 @@ pub(super) fn grid_of(weight: &Weight, graph: &OnnxGraph, parts: &HashMap<&str, 
 fn named_by(it: &Use, weight: &Weight) -> Option<(String, Option<String>, usize)> {
     let last = weight.shape.len().saturating_sub(1);
     let from = |scale: usize, zero_point: usize, axis: usize| {
-        let name = |input: usize| it.inputs.get(input).filter(|name| !name.is_empty()).cloned();
+        let name = |input: usize| it.node.inputs.get(input).filter(|name| !name.is_empty()).cloned();
         Some((name(scale)?, name(zero_point), axis))
     };
-    match (it.op.as_str(), it.input) {
+    match (it.node.op.as_str(), it.input) {
         ("DequantizeLinear", 0) => {
-            let axis = it.axis.unwrap_or(1);
+            let axis = it.node.axis.unwrap_or(1);
             let axis = if axis < 0 { axis + weight.shape.len() as i64 } else { axis };
             from(1, 2, usize::try_from(axis).ok()?)
         }
@@ -124,7 +124,7 @@ fn named_by(it: &Use, weight: &Weight) -> Option<(String, Option<String>, usize)
         // Here the scale is in a product somewhere after the node.
         ("MatMulInteger" | "ConvInteger", 1) | ("Gather", 0) => {
             let stem = weight.name.strip_suffix("_quantized")?;
-            let axis = if it.op == "ConvInteger" { 0 } else { last };
+            let axis = if it.node.op == "ConvInteger" { 0 } else { last };
             Some((format!("{stem}_scale"), Some(format!("{stem}_zero_point")), axis))
         }
         _ => None,
