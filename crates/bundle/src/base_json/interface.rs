@@ -137,14 +137,23 @@ pub(super) fn check(interface: &Interface, kind: ErrorKind) -> Result<(), Error>
             _ => {}
         }
     }
-    let elements = |port: &Port| arrays.trial_shape(port).iter().try_fold(1u64, |count, &side| count.checked_mul(side));
-    if let Some(port) = arrays.inputs.iter().find(|port| elements(port).is_none_or(|count| count > ELEMENTS_MAX)) {
-        return refuse(format!("`{}` has more than {ELEMENTS_MAX} elements when it is tried", port.name));
+    let mut all = 0u64;
+    for port in &arrays.inputs {
+        let count = arrays.trial_shape(port).iter().try_fold(1u64, |count, &side| count.checked_mul(side));
+        match count.and_then(|count| all.checked_add(count)).filter(|&all| all <= ELEMENTS_MAX) {
+            Some(more) => all = more,
+            None => {
+                let name = &port.name;
+                return refuse(format!(
+                    "with `{name}`, inputs have more than {ELEMENTS_MAX} elements when they are tried"
+                ));
+            }
+        }
     }
     Ok(())
 }
 
-/// Most elements of an input when the network is tried: 256 MiB of f32.
+/// Most elements of all inputs together when the network is tried: 256 MiB of f32.
 const ELEMENTS_MAX: u64 = 1 << 26;
 
 /// A dtype by its name in lower case.
@@ -161,11 +170,16 @@ pub(super) mod dtype_name {
         serializer.serialize_str(&dtype.name().to_ascii_lowercase())
     }
 
+    /// The dtype that is written like this, and not in capitals.
+    pub(in crate::base_json) fn from_name(name: &str) -> Option<StoredDtype> {
+        let known = StoredDtype::from_name(&name.to_ascii_uppercase());
+        known.filter(|known| known.name().to_ascii_lowercase() == name)
+    }
+
     pub(in crate::base_json) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<StoredDtype, D::Error> {
         let name = String::deserialize(deserializer)?;
-        StoredDtype::from_name(&name.to_ascii_uppercase())
-            .ok_or_else(|| D::Error::custom(format!("dtype `{name}` is not known here")))
+        from_name(&name).ok_or_else(|| D::Error::custom(format!("dtype `{name}` is not known here")))
     }
 }

@@ -45,7 +45,8 @@ pub struct Counterpart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridNames {
-    /// Name of the tensor with its scales, f32: one, or one for each index along `axis`.
+    /// Name of the tensor with its scales, f32: one, or one for each index along `axis`. Like the zero points, packs may not
+    /// edit them: what the whole numbers stand for is the same whatever is in force.
     pub scale: String,
     /// Name of the tensor with its zero points, of its own dtype and as many as scales. None: they are 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +117,9 @@ fn check_grid(base: &Base, name: &str, grid: &GridNames, kind: ErrorKind) -> Res
                 dtype.name()
             );
             return refuse(clause);
+        }
+        if base.is_editable(part) {
+            return refuse(format!("`{part}` is editable, expected a grid that stays as it is"));
         }
     }
     Ok(())

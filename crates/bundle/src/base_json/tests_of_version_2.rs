@@ -92,11 +92,29 @@ fn the_fingerprint_covers_whole_numbers_too() {
 }
 
 #[test]
+fn dtypes_are_written_in_small_letters_everywhere() {
+    let json = described().to_json();
+    for (from, to) in [("\"dtype\": \"i64\"", "\"dtype\": \"I64\""), ("\"dtype\": \"f32\"", "\"dtype\": \"F32\"")] {
+        Base::parse(json.replacen(from, to, 1).as_bytes()).unwrap_err();
+    }
+}
+
+#[test]
 fn names_what_contradicts_itself() {
     let json = described().to_json();
     for (from, to, message) in [
         ("\"batch\": 4", "\"match\": 4", "base.json: side `batch` of an input has no size in `sizes`"),
-        ("\"batch\": 4", "\"batch\": 99999999999", "base.json: `ids` has more than 67108864 elements when it is tried"),
+        (
+            "\"batch\": 4",
+            "\"batch\": 99999999999",
+            "base.json: with `ids`, inputs have more than 67108864 elements when they are tried",
+        ),
+        // `ids` alone has all that there may be, and `rate` one more.
+        (
+            "\"batch\": 4",
+            "\"batch\": 33554432",
+            "base.json: with `rate`, inputs have more than 67108864 elements when they are tried",
+        ),
         ("\"rate\"", "\"ids\"", "base.json: `ids` is there twice among the inputs"),
         ("\"arrays\"", "\"erroys\"", "base.json: is no description of a base model"),
         (
@@ -128,6 +146,11 @@ fn names_what_contradicts_itself() {
             "\"zero_point\": \"w.zero\"",
             "\"zero_point\": \"w.scale\"",
             "base.json: the grid of tensor `w`: `w.scale` is F32 [3], expected I8 with 3 elements",
+        ),
+        (
+            "    \"w\"\n",
+            "    \"w\",\n    \"w.scale\"\n",
+            "base.json: the grid of tensor `w`: `w.scale` is editable, expected a grid that stays as it is",
         ),
         (
             "\"scale\": \"w.scale\"",

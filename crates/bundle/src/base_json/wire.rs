@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::interface::dtype_name;
 use super::{Arrays, BASE_FILE, Base, BaseDraft, Counterpart, HeadEntry, Interface, ListedTensor, Pictures, StandsFor};
 use crate::error::{Error, ErrorKind};
 use crate::preprocessing::Preprocessing;
-use crate::tensors::StoredDtype;
 
 const FORMAT: &str = "taskvec base";
 /// Pictures and features.
@@ -203,8 +203,7 @@ impl WireTensor {
 
     fn read(self) -> Result<ListedTensor, Error> {
         let WireTensor { name, dtype, shape, sha256 } = self;
-        let known = StoredDtype::from_name(&dtype.to_ascii_uppercase());
-        let Some(dtype) = known.filter(|known| known.name().to_ascii_lowercase() == dtype) else {
+        let Some(dtype) = dtype_name::from_name(&dtype) else {
             let clause = format!("dtype `{dtype}` is not known here");
             return Err(Error::new(ErrorKind::Unsupported, format!("{BASE_FILE}: tensor `{name}`"), clause));
         };
