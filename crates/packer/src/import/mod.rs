@@ -113,6 +113,13 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
             grids.len()
         ));
     }
+    let given = weights.iter().filter(|it| it.dtype.editable().is_some() && graph.is_port(&it.name)).count();
+    if given > 0 {
+        notes.push(format!(
+            "{given} weights are inputs or outputs of the graph already, as IR version 3 has all of them, and cannot be edited: \
+             take them out of `graph.input` with `onnx` and set `ir_version` to 8"
+        ));
+    }
     let usable = usable(&weights, &grids, &graph);
     let editable = editable(&usable, &counterparts, &graph, original.as_ref(), settings)?;
     let not_recognized = original.as_ref().map_or_else(Vec::new, |_| not_recognized(&usable, &counterparts));
@@ -151,7 +158,8 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
 
 /// Floats, and whole numbers that may be quantized weights or their zero points.
 fn weights(checkpoint: &Checkpoint, graph: &OnnxGraph) -> Result<Vec<Weight>> {
-    let is_dequantized = |name: &str| graph.uses(name).iter().any(|it| it.node.op == "DequantizeLinear" && it.input != 1);
+    let is_dequantized =
+        |name: &str| graph.uses(name).iter().any(|it| it.node.op == "DequantizeLinear" && it.input != 1);
     let wanted = |tensor: &&StoredTensor| match tensor.dtype() {
         StoredDtype::I8 | StoredDtype::U8 => true,
         // All others are shapes and indices.

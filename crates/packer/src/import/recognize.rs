@@ -98,7 +98,8 @@ pub(super) fn grid_of(weight: &Weight, graph: &OnnxGraph, parts: &HashMap<&str, 
         return None;
     }
     let after = axis.map_or(&[][..], |axis| &weight.shape[axis + 1..]);
-    let inner = after.iter().product::<u64>() as usize;
+    // Sides of nothing may claim more than can be counted: the elements that there are say how many there are.
+    let inner = after.iter().try_fold(1u64, |count, &side| count.checked_mul(side))? as usize;
     Grid::new(&scales, &zero_points, inner)?;
     let names = GridNames { scale: scale.name.clone(), zero_point: zero_point.map(|it| it.name.clone()), axis };
     Some(Quantized { names, scales, zero_points, inner })
@@ -148,6 +149,10 @@ fn quantized<'a>(
     candidates.sort_by_key(|tensor| std::cmp::Reverse(likeness(&weight.name, tensor.name())));
     let mut found: Option<(&str, bool, StoredDtype)> = None;
     for tensor in candidates {
+        let alike = |name: &str| likeness(&weight.name, name);
+        if found.is_some_and(|(best, ..)| alike(best) > alike(tensor.name())) {
+            break;
+        }
         let Some(numbers) = numbers(tensor.dtype(), &of.read(tensor)?) else { continue };
         let plain = tensor.shape() == weight.shape && is_nearest(weight, grid, |index| numbers[index]);
         let (rows, columns) = (reversed.first().copied(), reversed.last().copied());
@@ -159,10 +164,7 @@ fn quantized<'a>(
         if !plain && !turned {
             continue;
         }
-        if likeness(&weight.name, tensor.name()) > 0 {
-            return Ok(Some((tensor.name(), turned, tensor.dtype())));
-        }
-        // Two that are equal and called otherwise cannot be told apart.
+        // Two that are equal and called as much alike cannot be told apart.
         if found.replace((tensor.name(), turned, tensor.dtype())).is_some() {
             return Ok(None);
         }
@@ -170,20 +172,23 @@ fn quantized<'a>(
     Ok(found)
 }
 
-/// Whether each element of `weight` is the one nearest to its number, or the end of the grid.
+/// Whether each element of `weight` is the one nearest to its number, or the end of the grid and the number lies beyond it.
 fn is_nearest(weight: &Weight, quantized: &Quantized, number: impl Fn(usize) -> f32) -> bool {
     let Some(grid) = Grid::new(&quantized.scales, &quantized.zero_points, quantized.inner) else { return false };
     let elements = whole_numbers(weight.dtype, &weight.bytes);
     // What was cut off lies at the smallest or largest element that the quantizer used, not always that of the dtype.
     let (lowest, highest) =
         elements.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &it| (low.min(it), high.max(it)));
-    let is_end = |element: f32| weight.dtype != StoredDtype::I32 && (element == lowest || element == highest);
+    let may_be_cut = weight.dtype != StoredDtype::I32 && lowest < highest;
+    let is_cut = |element: f32, beyond: f32| {
+        may_be_cut && (element == lowest && beyond < 0.0 || element == highest && beyond > 0.0)
+    };
     elements.iter().enumerate().all(|(index, &element)| {
         let (scale, number) = (grid.scale(index), number(index));
         let stands_for = (element - grid.zero_point(index)) * scale;
         // With 32 bits, f32 is coarser than the grid.
         let off_max = STEPS_OFF_MAX * scale + number.abs() * f32::EPSILON;
-        is_end(element) || (stands_for - number).abs() <= off_max
+        (stands_for - number).abs() <= off_max || is_cut(element, number - stands_for)
     })
 }
 
@@ -210,14 +215,13 @@ fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-/// Of what has the same bytes, what is called most alike, or the only one.
+/// Of what has the same bytes, what is called most alike; none if that is said of several.
 fn alike<'a>(name: &str, candidates: &[(&'a str, bool)]) -> Option<(&'a str, bool)> {
-    if let [only] = candidates {
-        return Some(*only);
-    }
-    let best = candidates.iter().map(|(other, _)| likeness(name, other)).max().filter(|&best| best > 0)?;
+    let best = candidates.iter().map(|(other, _)| likeness(name, other)).max()?;
+    let mut of_best = candidates.iter().filter(|(other, _)| likeness(name, other) == best);
     // A symmetric matrix is itself, turned: as it is comes first.
-    candidates.iter().find(|(other, _)| likeness(name, other) == best).copied()
+    let first = of_best.next()?;
+    of_best.all(|(other, _)| *other == first.0).then_some(*first)
 }
 
 /// 2 for the same name, 1 for one that has the other at its end, 0 for all else; what quantizers append is left out.

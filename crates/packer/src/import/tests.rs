@@ -202,6 +202,16 @@ fn weights_move_out_and_every_other_byte_of_the_graph_stays() {
 }
 
 #[test]
+fn weights_that_are_inputs_already_are_said_to_be_out_of_reach() {
+    let desk = Desk::new();
+    let mut graph = text_model();
+    graph.input.push(value("embed.weight", FLOAT, &[Side::Fixed(40), Side::Fixed(24)]));
+    let imported = desk.import(&desk.model("old.onnx", graph), &ImportSettings::default()).unwrap();
+    assert!(!imported.base.is_editable("embed.weight"));
+    assert!(imported.notes.iter().any(|note| note.starts_with("1 weights are inputs")), "{:?}", imported.notes);
+}
+
+#[test]
 fn patterns_are_on_names_on_those_of_layers_and_on_those_of_the_checkpoint() {
     let desk = Desk::new();
     let (model, of) = (desk.model("text.onnx", text_model()), text_checkpoint(&desk));
@@ -263,6 +273,8 @@ fn of_equal_tensors_the_one_called_alike_is_taken_or_none() {
         imported.base.counterpart("layer.0.attention.query.bias").map(|it| it.of.clone())
     };
     assert_eq!(counterpart(["a.bias", "b.bias"]), None);
+    // Both end as it does: that tells nothing.
+    assert_eq!(counterpart(["query.bias", "attention.query.bias"]), None);
     let alike = "bert.layer.0.attention.query.bias";
     assert_eq!(counterpart(["a.bias", alike]).as_deref(), Some(alike));
 }
@@ -315,13 +327,50 @@ fn a_quantized_weight_is_that_which_it_is_nearest_to() {
     let grid = counterpart.grid.as_ref().unwrap();
     assert_eq!((grid.scale.as_str(), grid.axis), ("q.weight_scale", Some(1)));
     assert_eq!(desk.bytes_of("q.weight_quantized"), elements);
-    // One element that is two steps off, and it is not that tensor any more.
-    let mut off = graph;
-    off.initializer[0].raw_data.as_mut().unwrap()[40] ^= 2;
-    let model = desk.model("off.onnx", off);
-    let error = desk.import(&model, &ImportSettings { of: Some(&of), ..ImportSettings::default() }).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Mismatch);
-    assert!(chain(&error).contains("none of its 1 weights is a tensor of"), "{}", chain(&error));
+    // One element that is two steps off, and it is not that tensor any more; nor are elements that are ends of the grid, if
+    // their numbers do not lie beyond.
+    let steps_off = |elements: &mut Vec<u8>| elements[40] ^= 2;
+    let only_ends =
+        |elements: &mut Vec<u8>| elements.iter_mut().zip([127, 129].iter().cycle()).for_each(|(it, end)| *it = *end);
+    for change in [&steps_off as &dyn Fn(&mut Vec<u8>), &only_ends] {
+        let mut off = graph.clone();
+        change(off.initializer[0].raw_data.as_mut().unwrap());
+        let model = desk.model("off.onnx", off);
+        let error = desk.import(&model, &ImportSettings { of: Some(&of), ..ImportSettings::default() }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Mismatch);
+        assert!(chain(&error).contains("none of its 1 weights is a tensor of"), "{}", chain(&error));
+    }
+}
+
+#[test]
+fn of_equal_quantized_tensors_the_one_called_alike_is_taken_or_none() {
+    let desk = Desk::new();
+    let model = desk.model("quantized.onnx", quantized_model().0);
+    let counterpart = |names: [&str; 2]| {
+        let of = desk.checkpoint("twins.safetensors", &names.map(|name| (name, &[16, 24][..], numbers("query", 384))));
+        let imported = desk.import(&model, &ImportSettings { of: Some(&of), ..ImportSettings::default() });
+        imported.ok().and_then(|it| Some(it.base.counterpart("q.weight_quantized")?.of.clone()))
+    };
+    assert_eq!(counterpart(["a", "b"]), None);
+    assert_eq!(counterpart(["a.q.weight", "b.q.weight"]), None);
+    assert_eq!(counterpart(["a", "b.q.weight"]).as_deref(), Some("b.q.weight"));
+    assert_eq!(counterpart(["a.q.weight", "q.weight"]).as_deref(), Some("q.weight"));
+}
+
+#[test]
+fn sides_of_nothing_are_no_grid() {
+    let desk = Desk::new();
+    let mut graph = text_model();
+    let sides = [0, 2, 1 << 40, 1 << 40];
+    graph.node.push(with_axis(node("DequantizeLinear", "", &["w.q", "w.s", "w.z"], "w"), 1));
+    graph.initializer.push(initializer("w.q", UINT8, &sides, Vec::new()));
+    graph.initializer.push(float("w.s", &[2], &[1.0, 1.0]));
+    graph.initializer.push(initializer("w.z", UINT8, &[2], vec![0; 2]));
+    let model = desk.model("nothing.onnx", graph);
+    let (imported, of) = (desk.import(&model, &ImportSettings::default()).unwrap(), text_checkpoint(&desk));
+    assert!(!imported.base.is_editable("w.q"));
+    let imported = desk.import(&model, &ImportSettings { of: Some(&of), ..ImportSettings::default() }).unwrap();
+    assert!(imported.base.counterpart("w.q").is_none());
 }
 
 #[test]
