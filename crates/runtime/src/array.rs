@@ -21,7 +21,8 @@ impl Array {
     /// An array over a copy of `bytes`.
     ///
     /// # Errors
-    /// `Usage` when `bytes` are not as many as the dtype and the sides ask for, or the dtype is not of whole bytes.
+    /// `Usage` when `bytes` are not as many as the dtype and the sides ask for, the dtype is not of whole bytes, or one of
+    /// booleans is neither 0 nor 1: for a library in C++ that is no boolean.
     pub fn new(name: impl Into<String>, dtype: StoredDtype, shape: &[u64], bytes: &[u8]) -> Result<Self, Error> {
         let name = name.into();
         let count = shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side));
@@ -29,6 +30,11 @@ impl Array {
         if dtype.size_bits() < 8 || bits != (bytes.len() as u64).checked_mul(8) {
             let clause = format!("array `{name}`: {} bytes are no {} {shape:?}", bytes.len(), dtype.name());
             return Err(Error::new(ErrorKind::Usage, clause));
+        }
+        if dtype == StoredDtype::Bool
+            && let Some(byte) = bytes.iter().find(|&&byte| byte > 1)
+        {
+            return Err(Error::new(ErrorKind::Usage, format!("array `{name}`: {byte} is no BOOL, expected 0 or 1")));
         }
         let mut words = vec![0u64; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
@@ -86,7 +92,11 @@ impl Array {
             StoredDtype::Bf16 => each(bytes, widen::<taskvec_arithmetic::Bf16>),
             StoredDtype::I64 => each(bytes, |bytes| i64::from_le_bytes(bytes) as f32),
             StoredDtype::I32 => each(bytes, |bytes| i32::from_le_bytes(bytes) as f32),
+            StoredDtype::I16 => each(bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
             StoredDtype::I8 => each(bytes, |bytes| f32::from(i8::from_le_bytes(bytes))),
+            StoredDtype::U64 => each(bytes, |bytes| u64::from_le_bytes(bytes) as f32),
+            StoredDtype::U32 => each(bytes, |bytes| u32::from_le_bytes(bytes) as f32),
+            StoredDtype::U16 => each(bytes, |bytes| f32::from(u16::from_le_bytes(bytes))),
             StoredDtype::U8 | StoredDtype::Bool => each(bytes, |[byte]| f32::from(byte)),
             _ => return None,
         })
@@ -110,9 +120,8 @@ impl Array {
             }
             StoredDtype::I64 => (0..count).flat_map(|index| whole(index).to_le_bytes()).collect(),
             StoredDtype::I32 => (0..count).flat_map(|index| (whole(index) as i32).to_le_bytes()).collect(),
-            StoredDtype::I8 | StoredDtype::U8 | StoredDtype::Bool => {
-                (0..count).map(|index| whole(index) as u8).collect()
-            }
+            StoredDtype::I8 | StoredDtype::U8 => (0..count).map(|index| whole(index) as u8).collect(),
+            StoredDtype::Bool => (0..count).map(|index| u8::from(whole(index) != 0)).collect(),
             other => {
                 let clause = format!("input `{}` is {}, which cannot be tried here", port.name, other.name());
                 return Err(Error::new(ErrorKind::Unsupported, clause));
@@ -140,6 +149,27 @@ mod tests {
         assert_eq!(error.to_string(), "array `x`: 20 bytes are no F32 [2, 3]");
         assert!(Array::new("x", StoredDtype::I64, &[u64::MAX, 2], &[]).is_err());
         assert_eq!(Array::of_i64("n", &[], &[3]).unwrap().to_f32(), Some(vec![3.0]));
+    }
+
+    #[test]
+    fn booleans_are_0_or_1() {
+        let error = Array::new("mask", StoredDtype::Bool, &[3], &[1, 0, 2]).unwrap_err();
+        assert_eq!(error.to_string(), "array `mask`: 2 is no BOOL, expected 0 or 1");
+        let filled = Port { name: "mask".to_owned(), dtype: StoredDtype::Bool, shape: Vec::new(), fill: Some(7.0) };
+        assert_eq!(Array::trial(&filled, &[2]).unwrap().bytes(), [1, 1]);
+    }
+
+    #[test]
+    fn whole_numbers_of_every_size_are_numbers() {
+        for (dtype, bytes) in [
+            (StoredDtype::U8, &[200][..]),
+            (StoredDtype::U16, &[200, 0]),
+            (StoredDtype::I16, &[200, 0]),
+            (StoredDtype::U32, &[200, 0, 0, 0]),
+            (StoredDtype::U64, &[200, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(Array::new("n", dtype, &[], bytes).unwrap().to_f32(), Some(vec![200.0]), "{dtype:?}");
+        }
     }
 
     #[test]
