@@ -63,6 +63,7 @@ fn distance(left: &[(String, Vec<u8>)], right: &[(String, Vec<u8>)], name: &str)
         bytes.as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect::<Vec<f32>>()
     });
     assert_eq!(left.len(), right.len());
+    assert!(left.iter().chain(&right).all(|number| number.is_finite()), "`f32::max` leaves out what is no number");
     left.iter().zip(&right).map(|(left, right)| (left - right).abs()).fold(0.0, f32::max)
 }
 

@@ -202,9 +202,9 @@ pub fn check_providers(
 pub struct Agreement {
     /// Numbers of the answer that were compared.
     pub numbers: usize,
-    /// Largest difference of two of them.
+    /// Largest difference of two of them; infinite where one is no number and the other is.
     pub difference_max: f32,
-    /// Largest of them, without its sign.
+    /// Largest of the finite ones, without its sign.
     pub answer_max: f32,
     /// Time of an answer of the model, the median of a few, in ms.
     pub model_ms: f64,
@@ -216,8 +216,8 @@ pub struct Agreement {
 /// ONNX Runtime's own kernels, to the input that bases are tried with.
 ///
 /// # Errors
-/// `Unsupported` when no library is found, or it refuses the model, the base or the input; `Mismatch` when an answer has other
-/// sides.
+/// `Unsupported` when no library is found, it refuses the model, the base or the input, or the answer has no numbers; `Mismatch`
+/// when an answer has other sides.
 pub fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model: &Path) -> Result<Agreement, Error> {
     #[cfg(feature = "ort")]
     return ort::compare_with_model(settings, base, model);

@@ -210,7 +210,11 @@ pub(super) fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model
         let clause = format!("the base answers with {} numbers, its model with {}", found.len(), expected.len());
         return Err(Error::new(ErrorKind::Mismatch, clause));
     }
-    let answer_max = expected.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+    if expected.is_empty() {
+        return Err(Error::new(ErrorKind::Unsupported, "the model answers with no numbers that could be compared"));
+    }
+    let answer_max =
+        expected.iter().filter(|number| number.is_finite()).fold(0.0f32, |max, number| max.max(number.abs()));
     let model_ms = time_ms(&trial, &plain, base)?;
     let base_ms = time_ms(&trial, &*ours, base)?;
     Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max, model_ms, base_ms })
@@ -286,9 +290,15 @@ fn takes_the_whole_graph(library: &Library, provider: &Provider, tier: Tier, thr
     builder.and_then(|builder| runner::commit_from_memory(builder, &graph, base.bytes())).is_ok()
 }
 
-/// The largest distance between two answers, which are finite.
+/// The largest distance between two answers: 0 between what is the same, infinite between a number and none.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
-    found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max)
+    let apart = |(found, expected): (&f32, &f32)| match (found - expected).abs() {
+        _ if found == expected || found.is_nan() && expected.is_nan() => 0.0,
+        // `f32::max` would leave it out.
+        apart if apart.is_nan() => f32::INFINITY,
+        apart => apart,
+    };
+    found.iter().zip(expected).map(apart).fold(0.0, f32::max)
 }
 
 /// A failure as a reason. What a library says may go over several lines.
@@ -485,4 +495,24 @@ fn version_of(library: &Path) -> Option<String> {
     let name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let version: Vec<_> = name.split('.').filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).collect();
     (!version.is_empty()).then(|| version.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn what_is_no_number_differs_from_a_number() {
+        const NAN: f32 = f32::NAN;
+        const INFINITE: f32 = f32::INFINITY;
+        for (found, expected, apart) in [
+            ([1.0, 2.0], [1.0, 2.5], 0.5),
+            ([NAN, 2.0], [1.0, 2.5], INFINITE),
+            ([1.0, 2.0], [1.0, NAN], INFINITE),
+            ([-INFINITE, 2.0], [INFINITE, 2.0], INFINITE),
+            ([-INFINITE, NAN], [-INFINITE, NAN], 0.0),
+        ] {
+            assert_eq!(difference(&found, &expected), apart, "{found:?} {expected:?}");
+        }
+    }
 }
