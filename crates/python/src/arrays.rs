@@ -137,9 +137,13 @@ pub(crate) fn named_arrays(inputs: &Bound<'_, PyDict>) -> PyResult<Vec<Array>> {
     for (name, value) in inputs {
         let name: String = name.extract()?;
         // Anything with a buffer is an array for numpy, and is then whole and row-major.
+        let shape = value.getattr("shape").map_err(|_| {
+            let found = value.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+            pyo3::exceptions::PyTypeError::new_err(format!("input `{name}`: expected a numpy array, found {found}"))
+        })?;
+        let shape: Vec<u64> = shape.extract()?;
         let whole = value.py().import("numpy")?.call_method1("ascontiguousarray", (&value,))?;
         let found: String = whole.getattr("dtype")?.getattr("str")?.extract()?;
-        let shape: Vec<u64> = value.getattr("shape")?.extract()?;
         let Some((_, dtype)) = NUMPY_NAMES.iter().find(|(known, _)| *known == found) else {
             return Err(usage(
                 format!("input `{name}`: elements are {found}"),

@@ -81,3 +81,8 @@ def test_pictures_and_arrays_are_not_mixed_up(text, base):
         session(text / "BASE").features(numpy.zeros((1, 1, 28, 28), numpy.float32))
     with pytest.raises(taskvec.Usage, match="takes pictures, no arrays"):
         taskvec.Session(base, "burn").run({"ids": numpy.zeros((1, 1), numpy.int64)})
+
+
+def test_what_is_no_array_is_a_type_error(text):
+    with pytest.raises(TypeError, match="input `ids`: expected a numpy array, found list"):
+        session(text / "BASE").run({"ids": [[1, 2]]})
