@@ -278,7 +278,7 @@ fn tensors_of(described: &Base, header: &TensorFile, bytes: &[u8]) -> Result<Vec
         let Some(dtype) = stands_for.unwrap_or(tensor.dtype()).editable() else { continue };
         let editable = described.is_editable(tensor.name());
         if editable && !tensor.is_aligned() {
-            let (name, offset, size) = (tensor.name(), tensor.range().start, dtype.size_bytes());
+            let (name, offset, size) = (tensor.name(), tensor.range().start, tensor.dtype().size_bits() / 8);
             let clause = format!("tensor `{name}`: starts at byte {offset}, expected a multiple of {size}");
             return Err(Error::new(ErrorKind::Unsupported, clause)
                 .with_help("write the safetensors file again with its tensors aligned, as all current writers do"));

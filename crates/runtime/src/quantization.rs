@@ -45,7 +45,9 @@ impl Quantization {
         };
         let sides = tensor.map_or(&[][..], |tensor| &tensor.shape);
         let after = names.axis.map_or(&[][..], |axis| sides.get(axis + 1..).unwrap_or_default());
-        let inner = usize::try_from(after.iter().product::<u64>()).unwrap_or(usize::MAX).max(1);
+        // The sides of a tensor without elements may make more than can be counted; nothing is looked up in its grid.
+        let inner = after.iter().try_fold(1u64, |count, &side| count.checked_mul(side));
+        let inner = inner.and_then(|inner| usize::try_from(inner).ok()).unwrap_or(usize::MAX).max(1);
         let found = Self { stored, scales, zero_points, inner };
         if found.grid().is_none() {
             let clause = format!("tensor `{}`: a scale is not positive and finite", names.scale);

@@ -234,7 +234,15 @@ impl Skill {
         if !brings_any {
             return Ok(());
         }
-        let pictures = base.pictures()?;
+        let Some(pictures) = base.described().pictures() else {
+            let clause = format!(
+                "it brings a head, preprocessing or probes for pictures, and base `{}` takes arrays",
+                base.name()
+            );
+            return Err(
+                Error::new(ErrorKind::Mismatch, clause).with_help("make a pack of the weights alone: `taskvec diff`")
+            );
+        };
         if let Some(head) = self.head() {
             disagree("width of the features", pictures.feature_width(), head.feature_width())?;
         }

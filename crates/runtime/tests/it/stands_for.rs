@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use taskvec_bundle::{
-    BASE_FILE, Base, BaseDraft, Counterpart, GridNames, Interface, MODEL_FILE, NamedTensor, Pictures, Preprocessing,
-    Resize, StandsFor, StoredDtype, TensorFile, write_tensors,
+    Arrays, BASE_FILE, Base, BaseDraft, Counterpart, GridNames, Interface, MODEL_FILE, NamedTensor, Pictures, Port,
+    Preprocessing, Resize, Side, StandsFor, StoredDtype, TensorFile, write_tensors,
 };
-use taskvec_pack::write::{Builder, Rounding};
+use taskvec_pack::write::{Builder, HeadParts, Rounding};
 use taskvec_pack::{Dtype, Entries, Fingerprint};
 use taskvec_runtime::{BaseModel, ErrorKind, NoProbes, Proof, Skill};
 use taskvec_testkit::naive_arithmetic as naive;
@@ -336,4 +336,53 @@ fn a_delta_below_half_a_step_is_no_effect_and_one_beyond_the_grid_is_counted() {
     let change = with(1000.0 * scale).unwrap();
     assert_eq!((change.saturated, change.touched_pages), (1, 1));
     assert!(matches!(change.proof, Proof::Felt { because: NoProbes::NoneInPack, .. }));
+}
+
+/// A base that takes arrays, of these tensors.
+fn of_arrays(tensors: &[NamedTensor<'_>], counterparts: Vec<Counterpart>) -> (tempfile::TempDir, BaseModel) {
+    let port =
+        |name: &str| Port { name: name.into(), dtype: StoredDtype::F32, shape: vec![Side::Fixed(2)], fill: None };
+    let (inputs, outputs) = (vec![port("x")], vec![port("y")]);
+    let draft = BaseDraft {
+        name: "arrays".into(),
+        network: serde_json::json!({"family": "plain"}),
+        interface: Interface::Arrays(Arrays { inputs, outputs, sizes: BTreeMap::new() }),
+        editable: Vec::new(),
+        stands_for: Some(StandsFor { fingerprint: ORIGINAL, tensors: counterparts }),
+        heads: Vec::new(),
+    };
+    let (mut file, folder) = (Vec::new(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+    write_tensors(&mut file, tensors).unwrap();
+    let described = Base::describe(draft, &TensorFile::parse(&file).unwrap(), &file).unwrap();
+    std::fs::write(folder.path().join(MODEL_FILE), &file).unwrap();
+    std::fs::write(folder.path().join(BASE_FILE), described.to_json()).unwrap();
+    let base = BaseModel::open(folder.path()).unwrap();
+    (folder, base)
+}
+
+#[test]
+fn a_grid_over_sides_of_nothing_that_cannot_be_counted_is_opened() {
+    let scales = [1.0f32.to_le_bytes(); 2].concat();
+    let nothing = NamedTensor { name: "w", dtype: StoredDtype::I8, shape: &[0, 2, 1 << 40, 1 << 40], bytes: &[] };
+    let scale = NamedTensor { name: "w.scale", dtype: StoredDtype::F32, shape: &[2], bytes: &scales };
+    let grid = Some(GridNames { scale: "w.scale".into(), zero_point: None, axis: Some(1) });
+    let counterpart =
+        Counterpart { name: "w".into(), of: "there".into(), dtype: StoredDtype::F32, turned: false, grid };
+    let (_folder, base) = of_arrays(&[nothing, scale], vec![counterpart]);
+    assert!(base.tensor("w").unwrap().quantization.is_some());
+}
+
+#[test]
+fn a_head_over_features_does_not_fit_a_base_that_takes_arrays() {
+    let (_folder, base) = of_arrays(&[], Vec::new());
+    let mut builder = Builder::new(ORIGINAL, "with a head");
+    let (labels, weight_rounding) = (vec!["a".into()], Rounding::F32);
+    builder.head(HeadParts { feature_width: 2, labels, weight: vec![0.0; 2], weight_rounding, bias: vec![0.0] });
+    let error = skill(&builder).check_belongs_to(&base).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(
+        error.chain().contains("a head, preprocessing or probes for pictures, and base `arrays`"),
+        "{}",
+        error.chain()
+    );
 }
