@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Write the tuned checkpoint that a base and packs make
     Apply(Apply),
+    /// Make one model of several: merge, negate, analogy; a checkpoint, or a pack
+    Merge(Merge),
     /// Make a pack from a finished training run
     Pack(Pack),
     /// Make a base bundle of an ONNX model, or of a base that `taskvec train` has trained
@@ -173,6 +175,25 @@ pub(crate) struct Apply {
     #[arg(required = true, value_name = "PACK[@ALPHA]")]
     pub(crate) packs: Vec<PackAtAlpha>,
     /// The checkpoint to write, in safetensors
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// Merge models by a recipe in the shape that mergekit's users know.
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    /// The recipe (YAML): `merge_method`, `base_model`, `models` with their `parameters`; paths are seen from its folder
+    pub(crate) recipe: PathBuf,
+    /// How the deltas of a pack are written (default: f32)
+    #[arg(long, value_enum, value_name = "ENCODING")]
+    pub(crate) values: Option<ValuesName>,
+    /// Name of the pack's skill (default: the recipe's file name)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Sign the pack with the secret key in this file
+    #[arg(long, value_name = "KEYFILE")]
+    pub(crate) sign: Option<PathBuf>,
+    /// What to write: a pack for the base (`.tvp`), or a checkpoint (`.safetensors`)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 }

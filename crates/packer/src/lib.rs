@@ -45,6 +45,7 @@ mod augment;
 pub mod budget;
 mod crew;
 pub mod diff;
+pub mod edit;
 pub mod encode;
 pub mod error;
 pub mod evaluate;

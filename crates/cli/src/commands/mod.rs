@@ -9,6 +9,7 @@ mod demo;
 mod diff;
 mod inspect;
 mod key;
+mod merge;
 mod overlap;
 mod pack;
 mod run;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Train(typed) => train::run(&typed, json),
         Command::Diff(typed) => diff::run(&typed, json),
         Command::Apply(typed) => apply::run(&typed, json),
+        Command::Merge(typed) => merge::run(&typed, json),
         Command::Pack(typed) => pack::run(&typed, json),
         Command::Bundle(typed) => bundle::run(&typed, json),
         Command::Inspect(typed) => inspect::run(&typed, json),

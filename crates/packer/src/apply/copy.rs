@@ -18,7 +18,7 @@ const METADATA: &str = "__metadata__";
 const LENGTH_BYTES: u64 = 8;
 
 /// Writes `base` to `out`, which will be `path`; where each tensor lies in it.
-pub(super) fn copy<'a>(base: &'a Checkpoint, out: &mut impl Write, path: &Path) -> Result<HashMap<&'a str, u64>> {
+pub(crate) fn copy<'a>(base: &'a Checkpoint, out: &mut impl Write, path: &Path) -> Result<HashMap<&'a str, u64>> {
     let refused = |cause| Error::io("write", path, cause);
     if base.form() == Form::Safetensors {
         let original = File::open(base.path()).map_err(|cause| Error::io("read", base.path(), cause))?;

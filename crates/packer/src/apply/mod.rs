@@ -4,7 +4,7 @@
 //! a base that is no single safetensors file it is one with the same tensors. It is written aside and renamed, so there is never half of one. Packs are applied in canonical order (by digest), by the same
 //! arithmetic as on a device.
 
-mod copy;
+pub(crate) mod copy;
 
 use std::collections::HashMap;
 use std::io::{Seek as _, SeekFrom, Write as _};

@@ -25,6 +25,7 @@ use taskvec_pack::Digest;
 use crate::error::{Error, Result, from_networks};
 
 pub use pattern::Pattern;
+pub(crate) use read::explain;
 use settings::everything;
 pub use settings::{
     AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,

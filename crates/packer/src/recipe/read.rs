@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str, folder: &Path, subject: &str) -> Result<Recipe> 
 }
 
 /// The same failure in this project's words.
-fn explain(error: &YamlError, text: &str, subject: &str) -> Error {
+pub(crate) fn explain(error: &YamlError, text: &str, subject: &str) -> Error {
     let error = innermost(error);
     match error {
         YamlError::SerdeUnknownField { field, expected, .. } => {

@@ -1,0 +1,216 @@
+use taskvec_bundle::{NamedTensor, TensorFile};
+use tempfile::TempDir;
+
+use super::recipe::Sparsifier;
+use super::*;
+use crate::error::ErrorKind;
+use crate::run_folder::{f32_bytes, f32s, safetensors};
+
+/// A folder with models and recipes in it.
+struct Desk(TempDir);
+
+impl Desk {
+    /// `base`, `one` and `two`, of a matrix and a short bias.
+    fn new() -> Desk {
+        let desk = Desk(tempfile::tempdir().unwrap());
+        desk.model("base", 0.0);
+        desk.model("one", 0.02);
+        desk.model("two", 0.03);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn model(&self, name: &str, change: f32) {
+        let mut base = Random::new(1, "base");
+        let mut tuned = Random::new(2, name);
+        let mut numbers =
+            |count: usize| -> Vec<f32> { (0..count).map(|_| base.normal() + change * tuned.normal()).collect() };
+        let (matrix, bias) = (f32_bytes(&numbers(96)), f32_bytes(&numbers(5)));
+        let tensors = [
+            NamedTensor { name: "bias", dtype: StoredDtype::F32, shape: &[5], bytes: &bias },
+            NamedTensor { name: "matrix", dtype: StoredDtype::F32, shape: &[12, 8], bytes: &matrix },
+        ];
+        std::fs::write(self.path(&format!("{name}.safetensors")), safetensors(&tensors).unwrap()).unwrap();
+    }
+
+    fn recipe(&self, text: &str) -> Result<MergeRecipe> {
+        std::fs::write(self.path("recipe.yaml"), text).unwrap();
+        MergeRecipe::open(&self.path("recipe.yaml"))
+    }
+
+    fn merged(&self, text: &str) -> Vec<Vec<f32>> {
+        merge_into_checkpoint(&self.recipe(text).unwrap(), &self.path("out.safetensors")).unwrap();
+        self.numbers("out")
+    }
+
+    fn numbers(&self, name: &str) -> Vec<Vec<f32>> {
+        let bytes = std::fs::read(self.path(&format!("{name}.safetensors"))).unwrap();
+        let file = TensorFile::parse(&bytes).unwrap();
+        ["bias", "matrix"].map(|tensor| f32s(file.tensor(tensor).unwrap().bytes(&bytes).unwrap())).to_vec()
+    }
+}
+
+fn each(tensors: &[Vec<f32>], others: &[Vec<f32>], both: impl Fn(f32, f32) -> f32) -> Vec<Vec<f32>> {
+    tensors.iter().zip(others).map(|(a, b)| a.iter().zip(b).map(|(a, b)| both(*a, *b)).collect()).collect()
+}
+
+fn close(found: &[Vec<f32>], expected: &[Vec<f32>]) {
+    let off = each(found, expected, |a, b| (a - b).abs()).into_iter().flatten().fold(0.0, f32::max);
+    assert!(off < 1e-6, "off by {off}");
+}
+
+#[test]
+fn adding_a_skill_and_its_negative_is_the_base_and_an_analogy_adds_what_differs() {
+    let desk = Desk::new();
+    let [base, one, two] = ["base", "one", "two"].map(|name| desk.numbers(name));
+    let sum = |weights: [f32; 2]| {
+        desk.merged(&format!(
+            "{{merge_method: task_arithmetic, base_model: base.safetensors, models: [\\
+             {{model: one.safetensors, parameters: {{weight: {}}}}}, {{model: two.safetensors, parameters: {{weight: {}}}}}]}}",
+            weights[0], weights[1]
+        ))
+    };
+    close(&sum([1.0, 0.0]), &one);
+    close(&sum([-1.0, 0.0]), &each(&base, &one, |base, one| 2.0 * base - one));
+    close(&sum([-1.0, 1.0]), &each(&base, &each(&two, &one, |two, one| two - one), |base, change| base + change));
+}
+
+#[test]
+fn a_pack_leads_to_the_merged_model_and_is_a_model_itself() {
+    let desk = Desk::new();
+    let text = "{merge_method: ties, base_model: base.safetensors, parameters: {density: 0.5, weight: 1}, models: [\\
+                {model: one.safetensors}, {model: two.safetensors}]}";
+    let merged = desk.merged(text);
+    let (pack, found) = merge_into_pack(&desk.recipe(text).unwrap(), Values::F32, "merged").unwrap();
+    assert_eq!(found.tensor_count, 2);
+    std::fs::write(desk.path("merged.tvp"), &pack.bytes).unwrap();
+    crate::apply::apply(&desk.path("base.safetensors"), &[(&pack.bytes, 1.0)], &desk.path("applied.safetensors"))
+        .unwrap();
+    assert_eq!(desk.numbers("applied"), merged);
+    let again = desk.merged(
+        "{merge_method: task_arithmetic, base_model: base.safetensors, models: [{model: merged.tvp, parameters: {weight: 1}}]}",
+    );
+    assert_eq!(again, merged);
+    let error = merge_into_pack(&desk.recipe(text).unwrap(), Values::Lossless, "merged").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn a_lossless_pack_is_the_checkpoint_that_it_was_made_of() {
+    let desk = Desk::new();
+    let made = crate::diff::diff(&desk.path("base.safetensors"), &desk.path("one.safetensors"), Values::Lossless, None)
+        .unwrap();
+    std::fs::write(desk.path("one.tvp"), made.encoded.bytes).unwrap();
+    for method in ["slerp", "linear", "ties"] {
+        let with = |model: &str| {
+            desk.merged(&format!(
+                "{{merge_method: {method}, base_model: base.safetensors, parameters: {{t: 0.4, weight: 0.7, density: 0.5}}, \\
+                 models: [{{model: {model}}}]}}"
+            ))
+        };
+        assert_eq!(with("one.tvp"), with("one.safetensors"), "{method}");
+    }
+}
+
+/// Trap 5 of the field: a bias of five numbers at a density of a tenth, of which there is not even one whole number.
+#[test]
+fn a_small_tensor_keeps_at_least_one_delta() {
+    let parameters = MergeParameters { density: Some(0.1), ..MergeParameters::default() };
+    for how in [Sparsifier::Largest, Sparsifier::Middle] {
+        let mut deltas = [0.1, -0.5, 0.2, 0.3, -0.4];
+        sparsify(&mut deltas, 5, how, &parameters, Rescale::Magnitudes(false), &mut Random::new(1, "x"));
+        assert_eq!(deltas, [0.0, -0.5, 0.0, 0.0, 0.0], "{how:?}");
+    }
+}
+
+/// Trap 4: where no delta is among the largest that go, those that stay are not none.
+#[test]
+fn without_outliers_breadcrumbs_keep_the_largest() {
+    let parameters = MergeParameters { density: Some(0.5), gamma: Some(0.0), ..MergeParameters::default() };
+    let mut deltas = [1.0, 4.0, -3.0, 2.0];
+    sparsify(&mut deltas, 4, Sparsifier::Middle, &parameters, Rescale::Magnitudes(false), &mut Random::new(1, "x"));
+    assert_eq!(deltas, [0.0, 4.0, -3.0, 0.0]);
+    let parameters = MergeParameters { density: Some(0.5), gamma: Some(0.25), ..MergeParameters::default() };
+    let mut deltas = [1.0, 4.0, -3.0, 2.0];
+    sparsify(&mut deltas, 4, Sparsifier::Middle, &parameters, Rescale::Magnitudes(false), &mut Random::new(1, "x"));
+    assert_eq!(deltas, [0.0, 0.0, -3.0, 2.0]);
+}
+
+/// Trap 3: DARE as published scales by one over the density, mergekit by the magnitudes.
+#[test]
+fn the_two_ways_to_rescale_are_what_they_say() {
+    let whole: Vec<f32> = (0..20_000).map(|at| 0.01 * (1 + at % 7) as f32).collect();
+    let parameters = MergeParameters { density: Some(0.3), ..MergeParameters::default() };
+    let sparse = |rescale| {
+        let mut deltas = whole.clone();
+        sparsify(&mut deltas, 100, Sparsifier::Random, &parameters, rescale, &mut Random::new(9, "dare"));
+        deltas
+    };
+    let sum = |deltas: &[f32]| deltas.iter().map(|delta| f64::from(*delta)).sum::<f64>();
+    let (plain, unbiased) = (sparse(Rescale::Magnitudes(false)), sparse(Rescale::Named(NamedRescale::Unbiased)));
+    let kept = plain.iter().filter(|delta| **delta != 0.0).count() as f64 / 20_000.0;
+    assert!((kept - 0.3).abs() < 0.02, "{kept}");
+    assert!(plain.iter().zip(&unbiased).all(|(plain, scaled)| (plain / 0.3 - scaled).abs() < 1e-6));
+    let exact = sum(&sparse(Rescale::Magnitudes(true))) / sum(&whole);
+    assert!((exact - 1.0).abs() < 1e-5, "{exact}");
+    assert_eq!(sparse(Rescale::Named(NamedRescale::L1)), sparse(Rescale::Magnitudes(true)));
+}
+
+#[test]
+fn larger_deltas_are_likelier_to_stay_in_della() {
+    let parameters = MergeParameters { density: Some(0.5), epsilon: Some(0.4), ..MergeParameters::default() };
+    let mut deltas: Vec<f32> = (0..20_000).map(|at| (1 + at % 100) as f32).collect();
+    sparsify(&mut deltas, 100, Sparsifier::ByRank, &parameters, Rescale::Magnitudes(false), &mut Random::new(3, "x"));
+    let share = |low: usize| {
+        let kept = deltas
+            .chunks(100)
+            .map(|row| row[low..low + 20].iter().filter(|delta| **delta != 0.0).count())
+            .sum::<usize>();
+        kept as f64 / 4000.0
+    };
+    assert!((share(0) - 0.18).abs() < 0.03 && (share(80) - 0.82).abs() < 0.03, "{} and {}", share(0), share(80));
+}
+
+#[test]
+fn recipes_that_cannot_be_followed_are_refused_with_a_next_step() {
+    let desk = Desk::new();
+    let model = "models: [{model: one.safetensors, parameters: {weight: 1}}]";
+    for (text, message) in [
+        (format!("{{merge_method: tees, base_model: base.safetensors, {model}}}"), "unknown value `tees`"),
+        (format!("{{merge_method: ties, {model}}}"), "`ties` needs the model that the others were tuned from"),
+        ("{merge_method: ties, base_model: b, models: []}".to_owned(), "found 0"),
+        ("{merge_method: ties, base_model: b, models: [{model: one}]}".to_owned(), "`one` has no weight"),
+        (format!("{{merge_method: slerp, base_model: b, {model}}}"), "`slerp` needs a place"),
+        (format!("{{merge_method: ties, base_model: b, slices: [], {model}}}"), "unknown key `slices`"),
+        (
+            "{merge_method: ties, base_model: b, models: [{model: one, parameters: {weight: 1, density: 7}}]}"
+                .to_owned(),
+            "`density` is 7, expected a share from 0 to 1",
+        ),
+        (
+            "{merge_method: della, base_model: b, models: [{model: one, parameters: {weight: 1, density: 0.1}}]}"
+                .to_owned(),
+            "gives chances beyond 0 and 1",
+        ),
+        (
+            "{merge_method: ties, base_model: b, models: [{model: one, parameters: {weight: 1, lambda: 2}}]}"
+                .to_owned(),
+            "normalize, rescale, lambda and t are for all models",
+        ),
+    ] {
+        let error = desk.recipe(&text).unwrap_err();
+        let said = format!("{error} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        assert!(said.contains(message), "{text}: {said}");
+        assert_eq!(error.kind(), ErrorKind::Usage, "{text}");
+        assert!(error.help().is_some(), "{text}");
+    }
+    let text = format!("{{merge_method: task_arithmetic, base_model: base.safetensors, {model}}}");
+    let recipe = desk.recipe(&text).unwrap();
+    let before = desk.numbers("one");
+    let error = merge_into_checkpoint(&recipe, &desk.path("one.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("is one of the models"), "{error}");
+    assert_eq!(desk.numbers("one"), before);
+}
