@@ -10,6 +10,7 @@ mod device;
 mod doors;
 mod interrupt;
 mod journey;
+mod merge;
 #[cfg(unix)]
 mod offline;
 mod onnx_bases;

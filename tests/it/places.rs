@@ -46,6 +46,11 @@ pub(super) fn pytorch() -> Option<PathBuf> {
     python_in("target/torch", "torch", "make an environment with torch, transformers, onnxscript, onnx in target/torch")
 }
 
+/// A Python with mergekit, which nothing here installs: it wants PyTorch.
+pub(super) fn mergekit() -> Option<PathBuf> {
+    python_in("target/mergekit", "mergekit", "make an environment with mergekit 0.1.5 in target/mergekit")
+}
+
 fn python_in(environment: &str, package: &str, how: &str) -> Option<PathBuf> {
     let environment = repository().join(environment);
     let pythons = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();

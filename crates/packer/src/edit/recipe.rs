@@ -138,7 +138,10 @@ impl MergeRecipe {
     /// `Io` when it cannot be read, `Limit` when it is larger than a page of text, `Usage` when it is no recipe that can be followed.
     pub fn open(path: &Path) -> Result<MergeRecipe> {
         let subject = format!("recipe `{}`", path.display());
-        let file = File::open(path).map_err(|cause| Error::io("read", path, cause))?;
+        let file = File::open(path).map_err(|cause| {
+            Error::io("read", path, cause)
+                .with_help("name a recipe: `merge_method`, `base_model` and `models`, in YAML")
+        })?;
         let mut text = String::new();
         file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|cause| Error::io("read", path, cause))?;
         if text.len() as u64 > BYTES_MAX {
@@ -200,7 +203,8 @@ impl MergeRecipe {
             for (key, share) in shares {
                 if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
                     let found = share.unwrap_or_default();
-                    return Err(Error::usage(format!("`{key}` is {found}, expected a share from 0 to 1")));
+                    return Err(Error::usage(format!("`{key}` is {found}, expected a share from 0 to 1"))
+                        .with_help("a tenth is 0.1"));
                 }
             }
             let (density, epsilon) = (steered.density.unwrap_or(1.0), steered.epsilon.unwrap_or(EPSILON));

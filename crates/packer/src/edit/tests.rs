@@ -68,7 +68,7 @@ fn adding_a_skill_and_its_negative_is_the_base_and_an_analogy_adds_what_differs(
     let [base, one, two] = ["base", "one", "two"].map(|name| desk.numbers(name));
     let sum = |weights: [f32; 2]| {
         desk.merged(&format!(
-            "{{merge_method: task_arithmetic, base_model: base.safetensors, models: [\\
+            "{{merge_method: task_arithmetic, base_model: base.safetensors, models: [\
              {{model: one.safetensors, parameters: {{weight: {}}}}}, {{model: two.safetensors, parameters: {{weight: {}}}}}]}}",
             weights[0], weights[1]
         ))
@@ -81,7 +81,7 @@ fn adding_a_skill_and_its_negative_is_the_base_and_an_analogy_adds_what_differs(
 #[test]
 fn a_pack_leads_to_the_merged_model_and_is_a_model_itself() {
     let desk = Desk::new();
-    let text = "{merge_method: ties, base_model: base.safetensors, parameters: {density: 0.5, weight: 1}, models: [\\
+    let text = "{merge_method: ties, base_model: base.safetensors, parameters: {density: 0.5, weight: 1}, models: [\
                 {model: one.safetensors}, {model: two.safetensors}]}";
     let merged = desk.merged(text);
     let (pack, found) = merge_into_pack(&desk.recipe(text).unwrap(), Values::F32, "merged").unwrap();
@@ -107,7 +107,7 @@ fn a_lossless_pack_is_the_checkpoint_that_it_was_made_of() {
     for method in ["slerp", "linear", "ties"] {
         let with = |model: &str| {
             desk.merged(&format!(
-                "{{merge_method: {method}, base_model: base.safetensors, parameters: {{t: 0.4, weight: 0.7, density: 0.5}}, \\
+                "{{merge_method: {method}, base_model: base.safetensors, parameters: {{t: 0.4, weight: 0.7, density: 0.5}}, \
                  models: [{{model: {model}}}]}}"
             ))
         };
