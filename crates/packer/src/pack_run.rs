@@ -158,8 +158,7 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
             };
             let whole = run.accuracy.held_out.ok_or_else(no_data)?;
             let judge = |pack: &[u8]| judge_held_out(pack)?.ok_or_else(no_data);
-            let curve = (budget.curve_points > 0).then_some(reserved);
-            rated.fit_judged(whole, drop_max, curve, &details, judge)?
+            rated.fit_judged(whole, drop_max, reserved, budget.curve_points > 0, &details, judge)?
         }
     };
     let (accuracy, probes) = prove(&fitted.encoded.bytes)?;

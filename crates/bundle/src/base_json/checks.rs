@@ -2,7 +2,7 @@
 
 use taskvec_pack::layout::HEAD_PREFIX;
 
-use super::{Base, HeadEntry, Pictures, fingerprint_of_listed, interface, stands_for};
+use super::{Base, HeadEntry, Interface, Pictures, fingerprint_of_listed, interface, stands_for};
 use crate::error::{Error, ErrorKind};
 use crate::tensors::StoredDtype;
 
@@ -17,6 +17,13 @@ pub(super) fn check(base: &Base, kind: ErrorKind) -> Result<(), Error> {
         return refuse("`network` has no `family`, expected an object with the name of one".to_owned());
     }
     interface::check(base.interface(), kind)?;
+    if let Interface::Arrays(arrays) = base.interface() {
+        // Editable tensors are inputs of the graph too, and a name can be given once.
+        let inputs = arrays.inputs.iter().map(|port| port.name.as_str());
+        if let Some(name) = inputs.into_iter().find(|name| base.tensor(name).is_some()) {
+            return refuse(format!("`{name}` is both an input and a tensor"));
+        }
+    }
     if let Some(name) = first_out_of_order(base.tensors().iter().map(|tensor| tensor.name.as_str())) {
         return refuse(format!("tensor `{name}` stands after a name that is not smaller, expected byte order"));
     }

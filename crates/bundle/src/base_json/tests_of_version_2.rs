@@ -115,6 +115,7 @@ fn names_what_contradicts_itself() {
             "\"batch\": 33554432",
             "base.json: with `rate`, inputs have more than 67108864 elements when they are tried",
         ),
+        ("\"name\": \"rate\"", "\"name\": \"bias\"", "base.json: `bias` is both an input and a tensor"),
         ("\"rate\"", "\"ids\"", "base.json: `ids` is there twice among the inputs"),
         ("\"arrays\"", "\"erroys\"", "base.json: is no description of a base model"),
         (

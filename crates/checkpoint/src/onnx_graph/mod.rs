@@ -69,6 +69,8 @@ struct InitializerProto {
     int32_data: Vec<i32>,
     #[prost(string, tag = "8")]
     name: String,
+    #[prost(int32, tag = "14")]
+    data_location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,6 +118,8 @@ pub struct OnnxGraph {
     uses: HashMap<String, Vec<Use>>,
     /// Whole numbers that are written one by one: zero points, as `onnx.helper` writes them.
     written_one_by_one: BTreeMap<String, WholeNumbers>,
+    /// See [`OnnxGraph::stranded`].
+    stranded: Vec<String>,
 }
 
 /// A tensor of whole numbers that is written one by one, so that it has no place to be read by range.
@@ -163,8 +167,16 @@ impl OnnxGraph {
         };
         let model = ModelProto::decode(model).map_err(|cause| no_model().caused_by(cause))?;
         let graph = model.graph.ok_or_else(no_model)?;
-        let mut uses = HashMap::new();
-        note_uses(&graph, &mut uses);
+        /// `TensorProto.EXTERNAL`.
+        const EXTERNAL: i32 = 1;
+        let (mut uses, mut stranded) = (HashMap::new(), Vec::new());
+        note_uses(&graph, &mut uses, &mut |inner| {
+            let external = inner.initializer.iter().filter(|initializer| initializer.data_location == EXTERNAL);
+            stranded.extend(external.map(|initializer| initializer.name.clone()));
+        });
+        let unknown = graph.initializer.iter().filter(|initializer| dtype_of(initializer.data_type).is_none());
+        let external = unknown.filter(|initializer| initializer.data_location == EXTERNAL);
+        stranded.extend(external.map(|initializer| initializer.name.clone()));
         let one_by_one = graph.initializer.iter().filter_map(|initializer| {
             let dtype = dtype_of(initializer.data_type)?;
             if initializer.int32_data.is_empty() {
@@ -185,7 +197,13 @@ impl OnnxGraph {
         });
         let written_one_by_one = one_by_one.collect();
         let initializers = graph.initializer.into_iter().map(|initializer| initializer.name).collect();
-        Ok(OnnxGraph { inputs: graph.input, outputs: graph.output, initializers, uses, written_one_by_one })
+        Ok(OnnxGraph { inputs: graph.input, outputs: graph.output, initializers, uses, written_one_by_one, stranded })
+    }
+
+    /// Names of initializers that lie in another file and cannot be moved: those of graphs within nodes, and of dtypes that have
+    /// no name here.
+    pub fn stranded(&self) -> &[String] {
+        &self.stranded
     }
 
     /// Whether it has an initializer of this name.
@@ -244,7 +262,8 @@ impl OnnxGraph {
     }
 }
 
-fn note_uses(graph: &GraphProto, uses: &mut HashMap<String, Vec<Use>>) {
+/// Notes who uses what, and calls `inside` with each graph within a node.
+fn note_uses(graph: &GraphProto, uses: &mut HashMap<String, Vec<Use>>, inside: &mut dyn FnMut(&GraphProto)) {
     for node in &graph.node {
         let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").and_then(|attribute| attribute.i);
         let (op, name, inputs) = (node.op_type.clone(), node.name.clone(), node.input.clone());
@@ -253,7 +272,8 @@ fn note_uses(graph: &GraphProto, uses: &mut HashMap<String, Vec<Use>>) {
             uses.entry(name.clone()).or_default().push(Use { node: Arc::clone(&shared), input });
         }
         for inner in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
-            note_uses(inner, uses);
+            inside(inner);
+            note_uses(inner, uses, inside);
         }
     }
 }

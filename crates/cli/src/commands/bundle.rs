@@ -57,6 +57,13 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     let aside = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in `{}`", parent.display()))?;
     let folder = aside.path().join("base");
     let (imported, agreement) = if typed.model.is_dir() {
+        let is_plain = typed.of.is_none() && typed.editable.is_empty() && typed.name.is_none();
+        if !is_plain || !typed.size.is_empty() || !typed.fill.is_empty() {
+            let clause = format!("`{}` is the run of a base, whose recipe says all of this", typed.model.display());
+            let error =
+                Error::usage(format!("{clause}: --of, --editable, --size, --fill and --name are for ONNX models"));
+            return Err(error.with_help("leave them out, or name an `.onnx` file").into());
+        }
         let base = bundle_run(&typed.model, &folder)?;
         (Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes: Vec::new() }, None)
     } else {

@@ -14,8 +14,8 @@ const POINTS: usize = 14;
 const HALVES: usize = 4;
 
 impl Rated<'_> {
-    /// The smallest pack whose accuracy, as `judge` finds it, is at most `drop_max` below `whole`; and, if a `curve` is asked for,
-    /// packs of fewer and fewer bytes with theirs, to each of which come `reserved` bytes later. All accuracies are from 0 to 1.
+    /// The smallest pack whose accuracy, as `judge` finds it, is at most `drop_max` below `whole`; and `with_curve` packs of fewer
+    /// and fewer bytes with theirs. To each come `reserved` bytes later. All accuracies are from 0 to 1.
     ///
     /// # Errors
     /// `Usage` when even the largest loses more; what the encoder and `judge` say.
@@ -23,7 +23,8 @@ impl Rated<'_> {
         &self,
         whole: f64,
         drop_max: f64,
-        curve: Option<u64>,
+        reserved: u64,
+        with_curve: bool,
         details: &PackDetails,
         judge: impl Fn(&[u8]) -> Result<f64>,
     ) -> Result<(Fitted, Vec<CurvePoint>)> {
@@ -37,15 +38,15 @@ impl Rated<'_> {
         let (mut points, mut best, mut failed) = (Vec::<CurvePoint>::new(), None, None);
         for bytes in self.spread(POINTS) {
             let (fitted, accuracy) = tried(bytes)?;
-            let point = fitted.point(curve.unwrap_or(0), Some(accuracy));
-            if curve.is_some() && points.last().is_none_or(|last| last.pack_bytes > point.pack_bytes) {
+            let point = fitted.point(reserved, Some(accuracy));
+            if with_curve && points.last().is_none_or(|last| last.pack_bytes > point.pack_bytes) {
                 points.push(point);
             }
             if failed.is_none() && holds(accuracy) {
                 best = Some((bytes, fitted));
             } else {
                 failed.get_or_insert((bytes, accuracy));
-                if curve.is_none() {
+                if !with_curve {
                     break;
                 }
             }

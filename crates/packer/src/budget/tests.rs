@@ -147,7 +147,7 @@ fn the_smallest_pack_that_keeps_an_accuracy_is_found_and_no_pack_is_an_error() {
     let accuracy = |bytes: usize| 0.9_f64.min((bytes / 40) as f64 / 1000.0);
     let judge = |pack: &[u8]| Ok(accuracy(pack.len()));
     for drop_max in [0.0, 0.3, 0.7] {
-        let (fitted, curve) = rated.fit_judged(0.9, drop_max, Some(0), &details(), judge).unwrap();
+        let (fitted, curve) = rated.fit_judged(0.9, drop_max, 0, true, &details(), judge).unwrap();
         let size = fitted.encoded.bytes.len();
         assert!(accuracy(size) >= 0.9 - drop_max - 1e-9, "{drop_max}: {size}");
         // Within a tenth of the smallest that would do.
@@ -156,7 +156,7 @@ fn the_smallest_pack_that_keeps_an_accuracy_is_found_and_no_pack_is_an_error() {
         assert!(curve.windows(2).all(|pair| pair[0].pack_bytes > pair[1].pack_bytes));
         assert!(curve.iter().all(|point| point.accuracy == Some(accuracy(point.pack_bytes as usize))));
     }
-    let error = rated.fit_judged(1.0, 0.05, None, &details(), judge).unwrap_err();
+    let error = rated.fit_judged(1.0, 0.05, 0, false, &details(), judge).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("with every entry it loses 10.00"), "{error}");
 }

@@ -97,12 +97,19 @@ fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> 
     }
     let model = fs::read(path).map_err(|cause| Error::io("read", path, cause))?;
     let graph = OnnxGraph::read(&model)?;
+    if let Some(name) = graph.stranded().first() {
+        return Err(Error::unsupported(format!(
+            "initializer `{name}` lies in another file, from where it cannot be moved"
+        ))
+        .with_help("save the model in one file, or without 4-bit and 8-bit floats"));
+    }
     let original = settings.of.map(Original::open).transpose()?;
     let mut weights = weights(&checkpoint, &graph)?;
     let parts: HashMap<&str, &Weight> = weights.iter().map(|weight| (weight.name.as_str(), weight)).collect();
     let grids: BTreeMap<&str, Quantized> =
         (weights.iter()).filter_map(|weight| Some((weight.name.as_str(), grid_of(weight, &graph, &parts)?))).collect();
-    let mut notes = checkpoint.notes().iter().filter(|note| !note.contains("integers")).cloned().collect::<Vec<_>>();
+    // What the checkpoint says is about comparing, where integers are left out; here they stay in the graph.
+    let mut notes = Vec::new();
     let counterparts = match &original {
         Some(original) => recognize(&weights, &grids, &original.checkpoint)?,
         None => Vec::new(),

@@ -466,6 +466,12 @@ fn what_is_no_model_is_refused_and_leaves_nothing() {
         desk.import(&desk.path("cut.onnx"), &ImportSettings::default()).unwrap_err();
     }
     let mut graph = text_model();
+    // INT4, in a file of its own, which would not come along.
+    let elsewhere = TensorProto { raw_data: None, data_location: Some(1), ..initializer("four", 22, &[2], vec![]) };
+    graph.initializer.push(elsewhere);
+    let error = desk.import(&desk.model("four.onnx", graph), &ImportSettings::default()).unwrap_err();
+    assert!(chain(&error).contains("`four` lies in another file"), "{}", chain(&error));
+    let mut graph = text_model();
     graph.initializer[2].name = "heads.a".to_owned();
     let error = desk.import(&desk.model("heads.onnx", graph), &ImportSettings::default()).unwrap_err();
     assert!(chain(&error).contains("`heads.` is kept for heads"), "{}", chain(&error));
