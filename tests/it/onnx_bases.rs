@@ -137,6 +137,10 @@ fn a_skill_of_the_float_model_works_on_the_quantized_one() {
         "off by {off}, change {change}, quantizing alone {quantizing}"
     );
 
+    // Whole numbers are not compared: packs are made for the floats.
+    let mut diff = taskvec();
+    diff.arg("diff").arg(at("QUANTIZED")).arg(at("tuned.safetensors")).arg("-o").arg(at("x.tvp"));
+    told(&mut diff).refused(&["is quantized", "packs are made for the floats"]);
     let mut attach = taskvec_device(&store);
     attach.args(["attach", "--engine", "ort", "--allow-unsigned", "--base"]).arg(at("QUANTIZED")).arg(&lossless);
     told(&mut attach).refused(&["`tuned`", "distances between the bits of floats", "quantized"]);
@@ -248,6 +252,7 @@ fn a_newcomer_is_told_what_is_wrong() {
     bundle(&at("base.safetensors"), &at("A"), &[]).refused(&["not an ONNX model"]);
     bundle(&at("base.onnx"), &at("A"), &["--editable", "*decoder*"]).refused(&["`*decoder*` fits none of 7 weights"]);
     bundle(&at("base.onnx"), &at("A"), &["--size", "length=3"]).refused(&["no side of an input is called `length`"]);
+    bundle(folder.path(), &at("A"), &["--name", "x"]).refused(&["is the run of a base", "--name"]);
     let other = handwriting().display().to_string();
     bundle(&at("base.onnx"), &at("A"), &["--of", &other]).refused(&["none of its 7 weights is a tensor of"]);
     assert!(!at("A").exists(), "what was refused left a folder");
