@@ -118,7 +118,7 @@ fn first_field(bytes: &[u8]) -> Option<Field<'_>> {
 }
 
 /// A number and how many bytes it takes.
-fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+pub fn read_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * index);

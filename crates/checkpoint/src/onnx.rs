@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use taskvec_bundle::StoredDtype;
-use taskvec_bundle::onnx::dtype_of;
+use taskvec_bundle::onnx::{dtype_of, read_varint};
 use taskvec_dataset::{Error, Result};
 
 use crate::limits::Limits;
@@ -114,7 +114,7 @@ fn initializer(mut tensor: Fields, window: &mut Window<'_>) -> Result<Initialize
                 let packed = window.bytes(field.start, count)?;
                 let mut at = 0;
                 while at < packed.len() && found.shape.len() <= RANK_MAX {
-                    let (size, taken) = varint(&packed[at..]).ok_or_else(|| cut(field.start))?;
+                    let (size, taken) = read_varint(&packed[at..]).ok_or_else(|| cut(field.start))?;
                     found.shape.push(size);
                     at += taken;
                 }
@@ -251,17 +251,17 @@ impl Fields {
         let at = self.at;
         let bytes = window.up_to(at, FIELD_START_BYTES.min(self.end - at))?;
         let field = (|| {
-            let (key, key_bytes) = varint(bytes)?;
+            let (key, key_bytes) = read_varint(bytes)?;
             let rest = &bytes[key_bytes..];
             let start = at + key_bytes as u64;
             let (value, start, count) = match key & 7 {
                 0 => {
-                    let (number, taken) = varint(rest)?;
+                    let (number, taken) = read_varint(rest)?;
                     (Wire::Number(number), start, taken as u64)
                 }
                 1 => (Wire::Fixed, start, 8),
                 2 => {
-                    let (count, taken) = varint(rest)?;
+                    let (count, taken) = read_varint(rest)?;
                     (Wire::Bytes(count), start + taken as u64, count)
                 }
                 5 => (Wire::Fixed, start, 4),
@@ -287,16 +287,4 @@ impl Field {
 
 fn cut(at: u64) -> Error {
     damaged(format!("as an ONNX model: no field of protobuf is at byte {at}"))
-}
-
-/// A number and how many bytes it takes.
-fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((value, index + 1));
-        }
-    }
-    None
 }
