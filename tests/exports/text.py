@@ -2,7 +2,7 @@
 
     python tests/exports/text.py OUT
 
-Writes `base.onnx`, `tuned.onnx`, `base.safetensors` and `tuned.safetensors` (the checkpoints, with PyTorch's names and layouts)
+Writes `infinite.onnx`, which answers with infinities, `base.onnx`, `tuned.onnx`, `base.safetensors` and `tuned.safetensors` (the checkpoints, with PyTorch's names and layouts)
 and `dynamic.onnx` into OUT. The graph is as PyTorch's TorchScript exporter writes it: linear weights turned and renamed.
 Needs onnx, onnxruntime and numpy.
 """
@@ -80,6 +80,15 @@ def export(tensors: dict[str, numpy.ndarray], path: pathlib.Path) -> None:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
+def export_infinite(path: pathlib.Path) -> None:
+    """The logarithm of a weight that is 0, beside the input."""
+    weight = numpy_helper.from_array(numpy.array([0.0, 1.0, 2.0], "f4"), "weight")
+    nodes = [helper.make_node("Log", ["weight"], ["log"]), helper.make_node("Add", ["log", "x"], ["y"])]
+    ports = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [3])] for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "infinite", *ports, [weight])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def write_safetensors(tensors: dict[str, numpy.ndarray], path: pathlib.Path) -> None:
     header, data = {}, b""
     for name, tensor in sorted(tensors.items()):
@@ -94,6 +103,7 @@ def write_safetensors(tensors: dict[str, numpy.ndarray], path: pathlib.Path) -> 
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+export_infinite(out / "infinite.onnx")
 base = checkpoint()
 for name, tensors in (("base", base), ("tuned", tuned(base))):
     export(tensors, out / f"{name}.onnx")

@@ -51,7 +51,12 @@ fn answers(store: &Path, base: &Path, inputs: &Path, packs: &[&Path]) -> Vec<(St
         run.arg("--pack").arg(pack);
     }
     told(&mut run).json(0);
-    let bytes = fs::read(&outputs).unwrap();
+    numbers_in(&outputs)
+}
+
+/// The bytes of each tensor in a file.
+fn numbers_in(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
     let file = TensorFile::parse(&bytes).unwrap();
     file.tensors().iter().map(|it| (it.name().to_owned(), it.bytes(&bytes).unwrap().to_vec())).collect()
 }
@@ -137,6 +142,15 @@ fn a_skill_of_the_float_model_works_on_the_quantized_one() {
         "off by {off}, change {change}, quantizing alone {quantizing}"
     );
 
+    // With its weights as constants, a session of its own is made of the changed whole numbers.
+    let mut run = taskvec_device(&store);
+    run.args(["run", "--json", "--engine", "ort", "--tier", "rebuild", "--allow-unsigned", "--base"])
+        .arg(at("QUANTIZED"));
+    run.arg("--inputs").arg(&inputs).arg("--outputs").arg(at("rebuilt")).arg("--pack").arg(&rounded);
+    let engine = told(&mut run).json(0)["engine"].to_string();
+    assert!(engine.contains("rebuild"), "{engine}");
+    let rebuilt = numbers_in(&at("rebuilt"));
+    assert!(distance(&rebuilt, &skilled, "hidden") < change / 10.0, "the tiers answer alike");
     // Whole numbers are not compared: packs are made for the floats.
     let mut diff = taskvec();
     diff.arg("diff").arg(at("QUANTIZED")).arg(at("tuned.safetensors")).arg("-o").arg(at("x.tvp"));
@@ -252,6 +266,7 @@ fn a_newcomer_is_told_what_is_wrong() {
     bundle(&at("base.safetensors"), &at("A"), &[]).refused(&["not an ONNX model"]);
     bundle(&at("base.onnx"), &at("A"), &["--editable", "*decoder*"]).refused(&["`*decoder*` fits none of 7 weights"]);
     bundle(&at("base.onnx"), &at("A"), &["--size", "length=3"]).refused(&["no side of an input is called `length`"]);
+    bundle(&at("infinite.onnx"), &at("A"), &[]).refused(&["the model answers with -inf"]);
     bundle(folder.path(), &at("A"), &["--name", "x"]).refused(&["is the run of a base", "--name"]);
     let other = handwriting().display().to_string();
     bundle(&at("base.onnx"), &at("A"), &["--of", &other]).refused(&["none of its 7 weights is a tensor of"]);

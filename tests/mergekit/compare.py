@@ -57,6 +57,7 @@ RECIPES = {
     "dare_linear": recipe("dare_linear", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.3}}, {}),
     "dare_linear, not rescaled": recipe("dare_linear", {"one": {"weight": 0.5, "density": 0.6}}, {"rescale": False}),
     "dare_ties": recipe("dare_ties", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.3}}, {}),
+    "della": recipe("della", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.5}}, {}),
     "della_linear": recipe("della_linear", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.5}}, {}),
     "model_stock": recipe("model_stock", {"one": {}, "two": {}, "three": {}}, {}),
 }

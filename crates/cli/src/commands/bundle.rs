@@ -103,17 +103,21 @@ fn agreement(typed: &Bundle, folder: &Path) -> anyhow::Result<Option<Agreement>>
     let base = BaseModel::open(folder)?;
     let agreement = compare_with_model(&settings, &base, &typed.model)?;
     let is_quantized = base.tensors().iter().any(|tensor| tensor.quantization.is_some());
-    let share = if is_quantized { QUANTIZED_SHARE_MAX } else { SHARE_MAX };
-    if agreement.difference_max > share * agreement.answer_max {
-        let (found, largest) = (agreement.difference_max, agreement.answer_max);
-        let clause = format!(
-            "base and model answer differently: by {found:e}, where the largest number is {largest:e}; expected at most {share:e} of it"
-        );
-        return Err(Error::mismatch(clause)
-            .with_help("try it with other `--size` or `--fill`, or with fewer weights in `--editable`")
-            .into());
-    }
+    check(&agreement, if is_quantized { QUANTIZED_SHARE_MAX } else { SHARE_MAX })?;
     Ok(Some(agreement))
+}
+
+/// That the answers differ by at most this share of the largest number.
+fn check(agreement: &Agreement, share: f32) -> Result<(), Error> {
+    let (found, largest) = (agreement.difference_max, agreement.answer_max);
+    if found <= share * largest {
+        return Ok(());
+    }
+    let clause = format!(
+        "base and model answer differently: by {found:e}, where the largest number is {largest:e}; expected at most {share:e} of it"
+    );
+    Err(Error::mismatch(clause)
+        .with_help("try it with other `--size` or `--fill`, or with fewer weights in `--editable`"))
 }
 
 fn tell(typed: &Bundle, imported: Imported, agreement: Option<Agreement>, json: bool) -> anyhow::Result<Outcome> {
@@ -168,4 +172,21 @@ fn story(value: &Made) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_agree_up_to_a_share_of_the_largest_number() {
+        let with = |difference_max, answer_max| {
+            let agreement = Agreement { numbers: 3, difference_max, answer_max, model_ms: 1.0, base_ms: 1.0 };
+            check(&agreement, 0.01).map_err(|error| error.to_string())
+        };
+        assert_eq!((with(0.0, 0.0), with(0.02, 2.0)), (Ok(()), Ok(())));
+        for (difference, largest) in [(0.03, 2.0), (1e-9, 0.0), (f32::INFINITY, 2.0), (f32::NAN, 2.0)] {
+            assert!(with(difference, largest).unwrap_err().contains("base and model answer differently"));
+        }
+    }
 }

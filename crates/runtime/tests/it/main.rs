@@ -1,5 +1,6 @@
 //! The runtime from outside: every promise of its front page, on bases and packs made here.
 
+mod arrays;
 mod concurrency;
 #[cfg(any(feature = "burn", feature = "ort"))]
 mod engines;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use taskvec_pack::write::Rounding;
 use taskvec_runtime::{
     BaseModel, EngineChoice, ErrorKind, OrtSettings, PackLimits, Proof, Provider, ProviderName, Session, Skill, Tier,
-    Trust, check_providers,
+    Trust, check_providers, compare_with_model,
 };
 
 use crate::engines::{BATCH, base, difference, everywhere, expected, ort_settings};
@@ -161,4 +161,20 @@ fn a_graph_of_another_bundle_is_refused_in_each_tier() {
         assert_eq!(error.kind(), ErrorKind::Mismatch, "{tier:?}");
         assert!(error.chain().contains("`patch_embed.proj.weight`"), "{error:?}");
     }
+}
+
+#[test]
+fn a_base_agrees_with_its_own_model_and_not_with_one_of_other_weights() {
+    let Some((base, ..)) = tiny_vit() else { return };
+    let own = compare_with_model(&ort_settings(), &base, &base.folder().join("graph.onnx")).unwrap();
+    assert!(own.difference_max <= TOLERANCE && own.answer_max > 0.1 && own.numbers == 16, "{own:?}");
+    // The same graph over weights of which one is another.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(base.folder().join("graph.onnx"), other.path().join("graph.onnx")).unwrap();
+    let mut weights = base.bytes().to_vec();
+    let place = base.tensor("norm.bias").unwrap().place.start;
+    weights[place..place + 4].copy_from_slice(&2.5f32.to_le_bytes());
+    std::fs::write(other.path().join("model.safetensors"), weights).unwrap();
+    let found = compare_with_model(&ort_settings(), &base, &other.path().join("graph.onnx")).unwrap();
+    assert!(found.difference_max > 1.0, "{found:?}");
 }

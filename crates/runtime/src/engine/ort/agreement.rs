@@ -39,8 +39,12 @@ pub(in crate::engine) fn compare_with_model(
     if expected.is_empty() {
         return Err(Error::new(ErrorKind::Unsupported, "the model answers with no numbers that could be compared"));
     }
-    let answer_max =
-        expected.iter().filter(|number| number.is_finite()).fold(0.0f32, |max, number| max.max(number.abs()));
+    if let Some(wrong) = expected.iter().find(|number| !number.is_finite()) {
+        let clause = format!("the model answers with {wrong}, and a skill is proved by an answer that is finite");
+        return Err(Error::new(ErrorKind::Unsupported, clause)
+            .with_help("export it without the mask or logarithm at its end, or try it with other inputs"));
+    }
+    let answer_max = expected.iter().fold(0.0f32, |max, number| max.max(number.abs()));
     let model_ms = time_ms(&trial, &plain, base)?;
     let base_ms = time_ms(&trial, &*ours, base)?;
     Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max, model_ms, base_ms })
