@@ -142,6 +142,13 @@ fn a_skill_of_the_float_model_works_on_the_quantized_one() {
         "off by {off}, change {change}, quantizing alone {quantizing}"
     );
 
+    // The tiny change that providers are tried with is felt in whole numbers too.
+    let doctor = told(taskvec_device(&store).args(["doctor", "--json", "--base"]).arg(at("QUANTIZED"))).json(0);
+    let tiers = doctor["providers"][0]["tiers"].as_array().unwrap_or_else(|| panic!("tiers in {doctor}"));
+    for tier in tiers {
+        assert_eq!((&tier["tensors"], &tier["unfelt"]), (&7.into(), &Value::Array(Vec::new())), "{tier}");
+    }
+    assert!(tiers.len() >= 3, "{tiers:?}");
     // With its weights as constants, a session of its own is made of the changed whole numbers.
     let mut run = taskvec_device(&store);
     run.args(["run", "--json", "--engine", "ort", "--tier", "rebuild", "--allow-unsigned", "--base"])

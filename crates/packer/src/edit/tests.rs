@@ -214,3 +214,21 @@ fn recipes_that_cannot_be_followed_are_refused_with_a_next_step() {
     assert!(error.to_string().contains("is one of the models"), "{error}");
     assert_eq!(desk.numbers("one"), before);
 }
+
+/// By hand: which deltas have the sign of the sum, and what the sum is divided by.
+#[test]
+fn ties_counts_what_agrees_with_the_sum_and_divides_by_its_weights() {
+    let deltas = [
+        (1.0, vec![4.0, -4.0, 0.0, 2.0, 0.0]),
+        (0.5, vec![2.0, 2.0, 6.0, -4.0, 0.0]),
+        (2.0, vec![0.0, 1.0, 0.0, -1.0, 0.0]),
+    ];
+    let sum = |method, normalize| combine::sum(&deltas, method, normalize, 1.0);
+    // Sums: 5, -1, 3, -2 and 0, of which the last is positive, and has nothing that agrees with it.
+    assert_eq!(sum(MergeMethod::Ties, false), [5.0, -4.0, 3.0, -4.0, 0.0]);
+    // A delta of 0 has no sign, so that its weight does not count.
+    assert_eq!(sum(MergeMethod::Ties, true), [5.0 / 1.5, -4.0, 6.0, -4.0 / 2.5, 0.0]);
+    assert_eq!(sum(MergeMethod::TaskArithmetic, false), [5.0, -1.0, 3.0, -2.0, 0.0]);
+    assert_eq!(sum(MergeMethod::TaskArithmetic, true), [5.0 / 3.5, -1.0 / 3.5, 3.0 / 3.5, -2.0 / 3.5, 0.0]);
+    assert_eq!(combine::sum(&deltas, MergeMethod::Ties, false, 0.5), [2.5, -2.0, 1.5, -2.0, 0.0]);
+}

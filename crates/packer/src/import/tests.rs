@@ -477,3 +477,16 @@ fn what_is_no_model_is_refused_and_leaves_nothing() {
     assert!(chain(&error).contains("`heads.` is kept for heads"), "{}", chain(&error));
     assert!(!desk.path("base").exists());
 }
+
+/// An embedding that is the output layer too, once as it is and once turned: an edit of one of them alone would be half of one.
+#[test]
+fn a_tensor_that_the_exporter_wrote_twice_is_out_of_reach() {
+    let desk = Desk::new();
+    let mut graph = text_model();
+    graph.initializer.push(float("onnx::MatMul_20", &[24, 40], &turned_numbers("embed", 40, 24)));
+    graph.node.push(node("MatMul", "/output/MatMul", &["embedded", "onnx::MatMul_20"], "logits"));
+    let (model, of) = (desk.model("text.onnx", graph), text_checkpoint(&desk));
+    let imported = desk.import(&model, &ImportSettings { of: Some(&of), ..ImportSettings::default() }).unwrap();
+    assert_eq!(imported.base.editable(), ["layer.0.attention.query.bias", "onnx::MatMul_9"]);
+    assert_eq!(imported.not_recognized, ["embed.weight", "onnx::MatMul_20"]);
+}
