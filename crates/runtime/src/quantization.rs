@@ -40,7 +40,7 @@ impl Quantization {
         let stored = tensor.map_or(StoredDtype::I8, |tensor| tensor.dtype);
         let scales: Vec<f32> = part(&names.scale)?.as_chunks().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
         let zero_points = match &names.zero_point {
-            Some(name) => whole_numbers(stored, part(name)?),
+            Some(name) => stored.whole_numbers(part(name)?).unwrap_or_default(),
             None => vec![0.0; scales.len()],
         };
         let sides = tensor.map_or(&[][..], |tensor| &tensor.shape);
@@ -59,13 +59,5 @@ impl Quantization {
     /// The same for the arithmetic.
     pub(crate) fn grid(&self) -> Option<Grid<'_>> {
         Grid::new(&self.scales, &self.zero_points, self.inner)
-    }
-}
-
-fn whole_numbers(stored: StoredDtype, bytes: &[u8]) -> Vec<f32> {
-    match stored {
-        StoredDtype::U8 => bytes.iter().map(|&byte| f32::from(byte)).collect(),
-        StoredDtype::I32 => bytes.as_chunks().0.iter().map(|&word| i32::from_le_bytes(word) as f32).collect(),
-        _ => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
     }
 }

@@ -22,6 +22,19 @@ macro_rules! stored_dtypes {
                 match self { $(StoredDtype::$variant => $name,)* }
             }
 
+            /// The elements in `bytes` as f32, of a dtype that quantizers write weights in (I8, U8, I32; of the last, the
+            /// nearest f32); none for any other.
+            pub fn whole_numbers(self, bytes: &[u8]) -> Option<Vec<f32>> {
+                Some(match self {
+                    StoredDtype::I8 => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
+                    StoredDtype::U8 => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+                    StoredDtype::I32 => {
+                        bytes.as_chunks().0.iter().map(|&word| i32::from_le_bytes(word) as f32).collect()
+                    }
+                    _ => return None,
+                })
+            }
+
             /// Size of one element. Not always whole bytes.
             pub fn size_bits(self) -> u64 {
                 match self { $(StoredDtype::$variant => $bits,)* }

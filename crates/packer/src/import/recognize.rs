@@ -87,7 +87,7 @@ pub(super) fn grid_of(weight: &Weight, graph: &OnnxGraph, parts: &HashMap<&str, 
     let scales = (scale.dtype == StoredDtype::F32).then(|| f32s(&scale.bytes))?;
     let zero_points: Vec<f32> = match zero_point {
         Some(it) if it.dtype != weight.dtype => return None,
-        Some(it) => whole_numbers(it.dtype, &it.bytes),
+        Some(it) => it.dtype.whole_numbers(&it.bytes)?,
         None => vec![0.0; scales.len()],
     };
     if zero_points.len() != scales.len() {
@@ -175,7 +175,7 @@ fn quantized<'a>(
 /// Whether each element of `weight` is the one nearest to its number, or the end of the grid and the number lies beyond it.
 fn is_nearest(weight: &Weight, quantized: &Quantized, number: impl Fn(usize) -> f32) -> bool {
     let Some(grid) = Grid::new(&quantized.scales, &quantized.zero_points, quantized.inner) else { return false };
-    let elements = whole_numbers(weight.dtype, &weight.bytes);
+    let Some(elements) = weight.dtype.whole_numbers(&weight.bytes) else { return false };
     // What was cut off lies at the smallest or largest element that the quantizer used, not always that of the dtype.
     let (lowest, highest) =
         elements.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &it| (low.min(it), high.max(it)));
@@ -195,14 +195,6 @@ fn is_nearest(weight: &Weight, quantized: &Quantized, number: impl Fn(usize) -> 
 /// Whether a quantizer writes weights in this dtype.
 pub(super) fn is_whole(dtype: StoredDtype) -> bool {
     matches!(dtype, StoredDtype::I8 | StoredDtype::U8 | StoredDtype::I32)
-}
-
-fn whole_numbers(dtype: StoredDtype, bytes: &[u8]) -> Vec<f32> {
-    match dtype {
-        StoredDtype::U8 => bytes.iter().map(|&byte| f32::from(byte)).collect(),
-        StoredDtype::I32 => bytes.as_chunks().0.iter().map(|&word| i32::from_le_bytes(word) as f32).collect(),
-        _ => bytes.iter().map(|&byte| f32::from(byte as i8)).collect(),
-    }
 }
 
 fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
