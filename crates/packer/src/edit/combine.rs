@@ -1,6 +1,6 @@
 //! From the weights or the deltas of several models to those of one, tensor by tensor.
 
-use super::recipe::MergeMethod;
+use super::method::MergeMethod;
 
 /// Above this cosine two tensors point the same way, and the line between them is as good as the great circle.
 const SAME_WAY: f64 = 0.9995;

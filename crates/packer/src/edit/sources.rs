@@ -6,7 +6,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use taskvec_arithmetic::{Bf16, F16, Narrow16, add_distances_f32, add_distances_widened, add_f32};
 use taskvec_bundle::StoredDtype;
-use taskvec_checkpoint::{Checkpoint, Faults, StoredTensor};
+use taskvec_checkpoint::{Checkpoint, Faults};
 use taskvec_pack::{Dtype, Limits, Pack};
 
 use crate::apply::check_belongs;
@@ -43,10 +43,10 @@ impl Source {
     ///
     /// # Errors
     /// `Io` when a file cannot be read any more.
-    pub(super) fn deltas(&self, tensor: &StoredTensor, base: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn deltas(&self, tensor: &str, base: &[f32]) -> Result<Vec<f32>> {
         if let Source::Pack(by_name) = self {
             let mut deltas = vec![0.0; base.len()];
-            match by_name.get(tensor.name()) {
+            match by_name.get(tensor) {
                 None => return Ok(deltas),
                 Some(TensorDelta { indices, deltas: Deltas::Numbers(numbers), .. }) => {
                     indices.iter().zip(numbers).for_each(|(&index, &delta)| deltas[index as usize] = delta);
@@ -63,13 +63,13 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::deltas`].
-    pub(super) fn weights(&self, tensor: &StoredTensor, base: &[f32]) -> Result<Vec<f32>> {
+    pub(super) fn weights(&self, tensor: &str, base: &[f32]) -> Result<Vec<f32>> {
         let by_name = match self {
-            Source::Checkpoint(checkpoint) => return weights(checkpoint, tensor.name()),
+            Source::Checkpoint(checkpoint) => return weights(checkpoint, tensor),
             Source::Pack(by_name) => by_name,
         };
         let mut tuned = base.to_vec();
-        let Some(changed) = by_name.get(tensor.name()) else { return Ok(tuned) };
+        let Some(changed) = by_name.get(tensor) else { return Ok(tuned) };
         let indices = changed.indices.iter().map(|&index| index as usize);
         match &changed.deltas {
             Deltas::Numbers(numbers) => add_f32(&mut tuned, indices.zip(numbers.iter().copied()), 1.0),

@@ -3,7 +3,8 @@
 //! Of equal magnitudes the first comes first. Of a tensor that has elements and a density above 0, at least one stays, however
 //! small the tensor is; without that rule a bias of five numbers would vanish at a density of a tenth.
 
-use super::recipe::{EPSILON, GAMMA, MergeParameters, NamedRescale, Rescale, Sparsifier};
+use super::method::Sparsifier;
+use super::settings::{EPSILON, GAMMA, MergeParameters, NamedRescale, Rescale};
 use crate::random::Random;
 
 /// Leaves out what does not stay of `deltas`, a tensor whose rows are `row` elements long, and scales the rest.

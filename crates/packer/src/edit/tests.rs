@@ -1,9 +1,14 @@
-use taskvec_bundle::{NamedTensor, TensorFile};
+use std::path::PathBuf;
+
+use taskvec_bundle::{NamedTensor, StoredDtype, TensorFile};
 use tempfile::TempDir;
 
-use super::recipe::Sparsifier;
+use super::method::Sparsifier;
+use super::sparsify::sparsify;
 use super::*;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
+use crate::random::Random;
+use crate::recipe::Values;
 use crate::run_folder::{f32_bytes, f32s, safetensors};
 
 /// A folder with models and recipes in it.
@@ -231,4 +236,40 @@ fn ties_counts_what_agrees_with_the_sum_and_divides_by_its_weights() {
     assert_eq!(sum(MergeMethod::TaskArithmetic, false), [5.0, -1.0, 3.0, -2.0, 0.0]);
     assert_eq!(sum(MergeMethod::TaskArithmetic, true), [5.0 / 3.5, -1.0 / 3.5, 3.0 / 3.5, -2.0 / 3.5, 0.0]);
     assert_eq!(combine::sum(&deltas, MergeMethod::Ties, false, 0.5), [2.5, -2.0, 1.5, -2.0, 0.0]);
+}
+
+/// Every method, so that one who merges in memory has what `taskvec merge` has.
+#[test]
+fn models_in_memory_merge_as_files_do() {
+    let desk = Desk::new();
+    let [base, one, two] = ["base", "one", "two"].map(|name| desk.numbers(name));
+    let deltas = [&one, &two].map(|tuned| each(tuned, &base, |tuned, base| tuned - base));
+    let shapes: [&[usize]; 2] = [&[5], &[12, 8]];
+    let tensor = |at: usize| TensorInMemory {
+        name: ["bias", "matrix"][at],
+        shape: shapes[at],
+        base: &base[at],
+        deltas: deltas.iter().map(|deltas| &deltas[at][..]).collect(),
+    };
+    let models = ModelsInMemory::new(vec![tensor(0), tensor(1)]).unwrap();
+    let methods =
+        "linear task_arithmetic ties dare_linear dare_ties breadcrumbs breadcrumbs_ties della della_linear model_stock";
+    for method in methods.split(' ') {
+        let text = format!(
+            "{{merge_method: {method}, base_model: base.safetensors, seed: 4, parameters: {{weight: 0.4, density: 0.5}}, \
+             models: [{{model: one.safetensors}}, {{model: two.safetensors}}]}}"
+        );
+        let found = merged_deltas(&desk.recipe(&text).unwrap().settings(), &models).unwrap();
+        close(&each(&found, &base, |delta, base| base + delta), &desk.merged(&text));
+        assert!(found.iter().flatten().any(|delta| *delta != 0.0), "{method}");
+    }
+    let settings = MergeSettings::new(MergeMethod::ModelStock, ["one", "two", "three"]);
+    let error = merged_deltas(&settings, &models).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("3 models, found 2")), (ErrorKind::Mismatch, true), "{error}");
+    let short = TensorInMemory { deltas: vec![&[0.0; 4]], ..tensor(0) };
+    let error = ModelsInMemory::new(vec![short]).unwrap_err();
+    assert!(error.to_string().contains("`bias`: [5] is 5 elements, found 4"), "{error}");
+    let error =
+        ModelsInMemory::new(vec![tensor(0), TensorInMemory { deltas: vec![&deltas[0][1]], ..tensor(1) }]).unwrap_err();
+    assert!(error.to_string().contains("`matrix` has deltas of 1 models, expected 2"), "{error}");
 }
