@@ -126,6 +126,16 @@ pub enum Method {
     Edit,
     /// The mask of another pack fine-tuned.
     SharedMask,
+    /// Deltas of low rank fine-tuned (LoRA).
+    LowRank,
+    /// Deltas fine-tuned with a gate for each tensor (TAPS).
+    TensorGates,
+    /// Deltas fine-tuned with a gate for each element, then pruned (diff pruning).
+    DiffPruning,
+    /// The parameters of largest or smallest magnitude fine-tuned.
+    MagnitudeMask,
+    /// The parameters fine-tuned that moved most in an earlier run (LoTA).
+    LotteryMask,
     /// A method that this version has no name for.
     Other(u16),
 }
@@ -145,6 +155,11 @@ impl Method {
             Self::Difference => 7,
             Self::Edit => 8,
             Self::SharedMask => 9,
+            Self::LowRank => 10,
+            Self::TensorGates => 11,
+            Self::DiffPruning => 12,
+            Self::MagnitudeMask => 13,
+            Self::LotteryMask => 14,
             Self::Other(code) => code,
         }
     }
@@ -163,6 +178,11 @@ impl Method {
             7 => Self::Difference,
             8 => Self::Edit,
             9 => Self::SharedMask,
+            10 => Self::LowRank,
+            11 => Self::TensorGates,
+            12 => Self::DiffPruning,
+            13 => Self::MagnitudeMask,
+            14 => Self::LotteryMask,
             _ => Self::Other(code),
         }
     }
@@ -181,6 +201,11 @@ impl core::fmt::Display for Method {
             Self::Difference => "difference",
             Self::Edit => "edit",
             Self::SharedMask => "shared mask",
+            Self::LowRank => "low rank",
+            Self::TensorGates => "tensor gates",
+            Self::DiffPruning => "diff pruning",
+            Self::MagnitudeMask => "magnitude mask",
+            Self::LotteryMask => "lottery mask",
             Self::Other(code) => return write!(f, "method {code}"),
         })
     }

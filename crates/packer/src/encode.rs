@@ -97,7 +97,7 @@ impl PackDetails {
 
     /// What a recipe says about the pack of its run; head, probes and the rest of the provenance are the run's to add.
     pub fn of_recipe(recipe: &Recipe) -> PackDetails {
-        let masked = matches!(recipe.method, Method::Talos | Method::RandomMask | Method::MostSensitive);
+        let masked = recipe.method.chooses();
         PackDetails {
             alpha: recipe.pack.alpha,
             alpha_range: recipe.pack.alpha_range,
@@ -331,6 +331,9 @@ fn method(method: Method) -> taskvec_pack::Method {
         Method::MostSensitive => taskvec_pack::Method::MostSensitive,
         Method::AttentionOnly => taskvec_pack::Method::AttentionOnly,
         Method::SharedMask => taskvec_pack::Method::SharedMask,
+        Method::Lora => taskvec_pack::Method::LowRank,
+        Method::MagnitudeMask => taskvec_pack::Method::MagnitudeMask,
+        Method::LotteryMask => taskvec_pack::Method::LotteryMask,
     }
 }
 
@@ -339,6 +342,7 @@ fn granule(granule: Granule) -> taskvec_pack::Granule {
         Granule::Element => taskvec_pack::Granule::Element,
         Granule::Row => taskvec_pack::Granule::Row,
         Granule::Block4k => taskvec_pack::Granule::Block { bytes: 4096 },
+        Granule::Tensor => taskvec_pack::Granule::Tensor,
     }
 }
 

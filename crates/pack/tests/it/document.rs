@@ -60,6 +60,22 @@ fn power(cell: &str) -> u64 {
     }
 }
 
+/// A number may be added, and never given another meaning.
+#[test]
+fn methods_have_the_numbers_of_the_registry() {
+    let (_, chapter) = FORMAT.split_once("### 11.5 Methods").unwrap();
+    let (table, _) = chapter.split_once("### 11.6").unwrap();
+    let numbers: Vec<u16> = table.lines().filter_map(|line| line.split('|').nth(1)?.trim().parse().ok()).collect();
+    assert_eq!(numbers, (0..numbers.len() as u16).collect::<Vec<u16>>());
+    for number in numbers.iter().copied() {
+        let method = Method::from_code(number);
+        assert_ne!(method, Method::Other(number), "the code has no name for method {number}");
+        assert_eq!(method.code(), number);
+    }
+    let next = numbers.len() as u16;
+    assert_eq!(Method::from_code(next), Method::Other(next), "the document does not list method {next}");
+}
+
 #[test]
 fn limits_are_those_of_the_document() {
     let limits = Limits::default();

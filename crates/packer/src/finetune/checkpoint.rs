@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use taskvec_bundle::{NamedTensor, StoredDtype, TensorFile};
 
+use super::StepOutcome;
+use super::learner::{Learner, Role};
 use super::sparse::CalibrationReport;
-use super::{Learner, StepOutcome};
 use crate::error::{Error, Result};
 use crate::mask::Candidates;
 use crate::optimizer::Moments;
@@ -20,7 +21,7 @@ use crate::run_folder::{CHECKPOINT_FOLDER, f32_bytes, f32s, safetensors, write_f
 use crate::train::EpochReport;
 
 /// Raised when a state written before means something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const STATE_FILE: &str = "state.safetensors";
 const ABOUT: &str = "about";
 
@@ -61,6 +62,14 @@ struct About {
     position: Option<Position>,
 }
 
+/// What is kept of a part.
+#[derive(Clone, Copy)]
+enum Kind {
+    Numbers,
+    Mean,
+    Square,
+}
+
 /// What is written.
 pub(crate) struct Saving<'a> {
     /// Whose state it is.
@@ -69,6 +78,8 @@ pub(crate) struct Saving<'a> {
     pub(crate) calibration: Option<(&'a Candidates, &'a CalibrationReport)>,
     /// The training.
     pub(crate) training: Option<(&'a Position, &'a [Learner])>,
+    /// Whether the entries of the learners were found by training.
+    pub(crate) mask_by_training: bool,
 }
 
 /// What is read.
@@ -137,9 +148,17 @@ impl Saving<'_> {
         let mut tensors = vec![(ABOUT.to_owned(), StoredDtype::U8, about)];
         let mut numbers = |name: String, values: &[f32]| tensors.push((name, StoredDtype::F32, f32_bytes(values)));
         for learner in self.training.map_or(&[][..], |(_, learners)| learners) {
-            numbers(format!("values/{}", learner.name), &learner.values);
-            numbers(format!("mean/{}", learner.name), &learner.moments.mean);
-            numbers(format!("square/{}", learner.name), &learner.moments.square);
+            for part in &learner.parts {
+                let name = |kind: Kind| kind.of(part.role, &learner.name);
+                numbers(name(Kind::Numbers), &part.values);
+                numbers(name(Kind::Mean), &part.moments.mean);
+                numbers(name(Kind::Square), &part.moments.square);
+            }
+        }
+        for learner in self.training.filter(|_| self.mask_by_training).map_or(&[][..], |(_, learners)| learners) {
+            let mut chosen = vec![0; learner.element_count()];
+            learner.entries.for_each(learner.element_count(), |index| chosen[index] = 1);
+            tensors.push((format!("chosen/{}", learner.name), StoredDtype::U8, chosen));
         }
         for tensor in self.calibration.map_or(&[][..], |(candidates, _)| candidates.tensors()) {
             let open = tensor.open.iter().map(|open| u8::from(*open)).collect();
@@ -182,19 +201,34 @@ impl Saved {
 
     /// Which elements of a tensor may still be chosen.
     pub(crate) fn open(&self, name: &str) -> Option<Vec<bool>> {
-        let open = self.tensors.get(&format!("open/{name}"))?;
-        Some(open.iter().map(|open| *open != 0).collect())
+        self.flags(&format!("open/{name}"))
     }
 
-    /// Weights and moments of the tensors that learn, by name.
-    pub(crate) fn states(&self) -> HashMap<String, (Vec<f32>, Moments)> {
-        let numbers = |kind: &str, name: &str| self.tensors.get(&format!("{kind}/{name}")).map(|bytes| f32s(bytes));
-        let names = self.tensors.keys().filter_map(|name| name.strip_prefix("values/"));
-        let state = |name: &str| {
-            let moments = Moments { mean: numbers("mean", name)?, square: numbers("square", name)? };
-            Some((name.to_owned(), (numbers("values", name)?, moments)))
+    /// Which elements of a tensor were chosen by training; none of a tensor that is not there.
+    pub(crate) fn chosen(&self, name: &str) -> Option<Vec<bool>> {
+        self.flags(&format!("chosen/{name}"))
+    }
+
+    fn flags(&self, name: &str) -> Option<Vec<bool>> {
+        self.tensors.get(name).map(|flags| flags.iter().map(|flag| *flag != 0).collect())
+    }
+
+    /// Numbers and moments of a part of a tensor that learns.
+    pub(crate) fn part(&self, role: Role, name: &str) -> Option<(Vec<f32>, Moments)> {
+        let numbers = |kind: Kind| self.tensors.get(&kind.of(role, name)).map(|bytes| f32s(bytes));
+        let moments = Moments { mean: numbers(Kind::Mean)?, square: numbers(Kind::Square)? };
+        Some((numbers(Kind::Numbers)?, moments))
+    }
+}
+
+impl Kind {
+    fn of(self, role: Role, name: &str) -> String {
+        let kind = match self {
+            Kind::Numbers => "numbers",
+            Kind::Mean => "mean",
+            Kind::Square => "square",
         };
-        names.filter_map(state).collect()
+        format!("{kind}/{}/{name}", role.name())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The training loop: steps on batches, from the weights of a base to those of a run.
 //!
-//! The state of a run is on the host: for each tensor that learns its weights and the packed moments of its entries,
-//! by name. The device has a plain network that is renewed after each step where something learned. Batches,
+//! The state of a run is on the host: for each tensor the numbers that learn and the packed moments of its entries
+//! (`learner.rs`), by name. The device has a plain network that is renewed after each step where something learned. Batches,
 //! augmentation and drawn labels are keyed by seed, step and place, never by what was drawn before, so a run is repeated
 //! from any step with nothing but this state. Where deltas are rounded in the loop (`rounded.rs`), the state is in full and
 //! the network is not.
@@ -9,14 +9,18 @@
 pub(crate) mod attention_only;
 pub(crate) mod checkpoint;
 pub(crate) mod dense;
+pub(crate) mod learner;
 pub(crate) mod leaves;
-pub(crate) mod rounded;
+pub(crate) mod lora;
+mod matrix;
+pub(crate) mod ranked;
+mod rounded;
 pub(crate) mod shards;
 pub(crate) mod shared_mask;
 pub(crate) mod sparse;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::ParamId;
@@ -25,40 +29,22 @@ use taskvec_networks::Network;
 use taskvec_pack::Dtype;
 use taskvec_pack::write::Rounding;
 
+use self::learner::{Learner, Role};
 use self::leaves::{HostTensor, replaced};
-use self::rounded::Rounded;
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
 use crate::augment::augment;
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::mask::{Entries, Mask};
-use crate::optimizer::{Moments, StepFactors, clip_scale, learning_rate, squared_norm};
+use crate::optimizer::{Moments, clip_scale};
 use crate::random::Random;
-use crate::recipe::{AugmentationRecipe, ClipOver, OptimizerRecipe, Recipe};
-use crate::task_vector::{Deltas, TensorDelta};
+use crate::recipe::{AugmentationRecipe, ClipOver, Method, OptimizerRecipe, Recipe};
 
 /// What the head's weight is called among the tensors that learn.
 pub(crate) const HEAD_WEIGHT: &str = "head.weight";
 /// What the head's bias is called.
 pub(crate) const HEAD_BIAS: &str = "head.bias";
-
-/// A tensor that learns.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Learner {
-    /// Its name in the file, or one of the head's.
-    pub(crate) name: String,
-    /// Its shape.
-    pub(crate) shape: Vec<usize>,
-    /// Which of its elements learn.
-    pub(crate) entries: Entries,
-    /// All of its elements, in full.
-    pub(crate) values: Vec<f32>,
-    /// Moments of those that learn.
-    pub(crate) moments: Moments,
-    /// How the network's differ from them; not at all if none.
-    rounded: Option<Rounded>,
-}
 
 /// A head's numbers, on the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +57,26 @@ pub(crate) struct HostHead {
     pub(crate) feature_width: usize,
 }
 
+/// What a training begins with.
+pub(crate) struct Beginning<'a> {
+    /// Plain.
+    pub(crate) network: Network,
+    /// Its numbers, those that may learn.
+    pub(crate) tensors: &'a [HostTensor],
+    /// Which of them do.
+    pub(crate) mask: &'a Mask,
+    /// The head.
+    pub(crate) head: HostHead,
+    /// Whether it learns, too.
+    pub(crate) head_learns: bool,
+    /// What it all depends on.
+    pub(crate) recipe: &'a Recipe,
+    /// The steps that are made on one schedule.
+    pub(crate) steps: Range<u64>,
+    /// Where the network is.
+    pub(crate) device: &'a Device,
+}
+
 /// A run between two steps.
 pub(crate) struct Training {
     network: Network,
@@ -79,6 +85,7 @@ pub(crate) struct Training {
     learners: Vec<Learner>,
     ids: HashMap<String, ParamId>,
     plan: Arc<Plan>,
+    steps: Range<u64>,
     step: u64,
     device: Device,
 }
@@ -102,19 +109,12 @@ impl HostHead {
 }
 
 impl Training {
-    /// Before the first step: `network` is plain, `tensors` are its numbers, `mask` says which of them learn.
+    /// Before the first step.
     ///
     /// # Errors
     /// `Usage` when neither a weight nor the head learns.
-    pub(crate) fn begin(
-        network: Network,
-        tensors: &[HostTensor],
-        mask: &Mask,
-        head: HostHead,
-        head_learns: bool,
-        recipe: &Recipe,
-        device: &Device,
-    ) -> Result<Training> {
+    pub(crate) fn begin(beginning: Beginning<'_>) -> Result<Training> {
+        let Beginning { network, tensors, mask, head, head_learns, recipe, steps, device } = beginning;
         let mut learners = Vec::new();
         let mut ids = HashMap::new();
         let mut places = HashMap::new();
@@ -128,14 +128,13 @@ impl Training {
             }
             places.insert(tensor.id, learners.len());
             ids.insert(tensor.name.clone(), tensor.id);
-            let (shape, values) = (tensor.shape.clone(), tensor.values.clone());
-            learners.push(Learner::new(tensor.name.clone(), shape, entries, values));
+            learners.push(learner(tensor, entries, recipe));
         }
         if head_learns {
             let shape = vec![head.bias.len(), head.feature_width];
-            learners.push(Learner::new(HEAD_WEIGHT.to_owned(), shape, Entries::All, head.weight.clone()));
+            learners.push(Learner::plain(HEAD_WEIGHT.to_owned(), shape, Entries::All, head.weight.clone()));
             let shape = vec![head.bias.len()];
-            learners.push(Learner::new(HEAD_BIAS.to_owned(), shape, Entries::All, head.bias.clone()));
+            learners.push(Learner::plain(HEAD_BIAS.to_owned(), shape, Entries::All, head.bias.clone()));
         }
         if learners.is_empty() {
             return Err(Error::usage("nothing learns: the mask is empty and the head is fixed")
@@ -157,7 +156,8 @@ impl Training {
             learners,
             ids,
             plan: Arc::new(plan),
-            step: 0,
+            step: steps.start,
+            steps,
             device,
         })
     }
@@ -166,27 +166,33 @@ impl Training {
     /// the base. The head is written in f32 and stays as it is. To be called before the first step.
     pub(crate) fn round_deltas(&mut self, rounding: Rounding, dtype: impl Fn(&str) -> Dtype) {
         for learner in self.learners.iter_mut().filter(|learner| !learner.is_head()) {
-            learner.rounded = Some(Rounded::new(learner.values.clone(), dtype(&learner.name), rounding));
+            let dtype = dtype(&learner.name);
+            learner.round(dtype, rounding);
         }
         let data = self.learners.iter().map(Learner::to_data).collect();
         self.renew(data);
     }
 
-    /// Goes to the state of an earlier run of the same recipe.
+    /// Goes to the state of an earlier run of the same recipe, in which a part of a tensor had these values and moments.
     ///
     /// # Errors
     /// `Mismatch` when the tensors that learn are not the same.
-    pub(crate) fn resume(&mut self, step: u64, mut states: HashMap<String, (Vec<f32>, Moments)>) -> Result<()> {
+    pub(crate) fn resume(
+        &mut self,
+        step: u64,
+        state: impl Fn(Role, &str) -> Option<(Vec<f32>, Moments)>,
+    ) -> Result<()> {
         for learner in &mut self.learners {
-            let fits = |(values, moments): &(Vec<f32>, Moments)| {
-                let count = learner.moments.mean.len();
-                values.len() == learner.values.len() && moments.mean.len() == count && moments.square.len() == count
-            };
-            let state = states.remove(&learner.name).filter(fits);
-            let Some((values, moments)) = state else {
-                return Err(Error::mismatch(format!("the checkpoint does not fit tensor `{}`", learner.name)));
-            };
-            (learner.values, learner.moments) = (values, moments);
+            for part in &mut learner.parts {
+                let fits = |(values, moments): &(Vec<f32>, Moments)| {
+                    let count = part.moments.mean.len();
+                    values.len() == part.values.len() && moments.mean.len() == count && moments.square.len() == count
+                };
+                let Some((values, moments)) = state(part.role, &learner.name).filter(fits) else {
+                    return Err(Error::mismatch(format!("the checkpoint does not fit tensor `{}`", learner.name)));
+                };
+                (part.values, part.moments) = (values, moments);
+            }
         }
         self.step = step;
         let data = self.learners.iter().map(Learner::to_data).collect();
@@ -206,8 +212,10 @@ impl Training {
 
     /// The head as it is now.
     pub(crate) fn head(&self) -> HostHead {
-        let values =
-            |name| self.learners.iter().find(|learner| learner.name == name).map(|learner| learner.values.clone());
+        let values = |name| {
+            let learner = self.learners.iter().find(|learner| learner.name == name);
+            learner.map(|learner| learner.in_full().into_owned())
+        };
         match (values(HEAD_WEIGHT), values(HEAD_BIAS)) {
             (Some(weight), Some(bias)) => HostHead { weight, bias, feature_width: self.fixed_head.feature_width },
             _ => self.fixed_head.clone(),
@@ -221,7 +229,6 @@ impl Training {
         examples: &Arc<Examples>,
         indices: &[usize],
         recipe: &Recipe,
-        total: u64,
     ) -> StepOutcome {
         let mut results = self.run_shards(crew, examples, indices, recipe);
         let outcome = StepOutcome {
@@ -232,7 +239,7 @@ impl Training {
         let gradients = self.gradients(crew, &mut results);
         let squared: f64 = gradients.iter().map(|(_, squared)| squared).sum();
         let scale = clip_scale(squared, recipe.optimizer.clip_norm);
-        self.update(crew, gradients, &recipe.optimizer, total, scale);
+        self.update(crew, gradients, &recipe.optimizer, scale);
         outcome
     }
 
@@ -264,37 +271,32 @@ impl Training {
         crew.map(tasks)
     }
 
-    /// The gradients of the batch, one list of entries for each learner, and the squares that count for the clip norm.
-    fn gradients(&self, crew: &Crew, results: &mut [ShardResult]) -> Vec<(Vec<f32>, f64)> {
-        let tasks: Vec<_> = (self.learners.iter().enumerate())
+    /// The gradients of the batch, those of its parts for each learner, and the squares that count for the clip norm.
+    fn gradients(&mut self, crew: &Crew, results: &mut [ShardResult]) -> Vec<(Vec<Vec<f32>>, f64)> {
+        let keeps_all = self.plan.keeps_all;
+        let tasks: Vec<_> = (std::mem::take(&mut self.learners).into_iter().enumerate())
             .map(|(place, learner)| {
                 let parts: Vec<Vec<f32>> =
                     results.iter_mut().map(|result| std::mem::take(&mut result.gradients[place])).collect();
-                let entries = if self.plan.keeps_all { learner.entries.clone() } else { Entries::All };
                 move || {
-                    let total = sum(parts.into_iter());
-                    let squared = squared_norm(&total);
-                    (entries.pack(total), squared)
+                    let gradients = learner.pull_back(sum(parts.into_iter()), keeps_all);
+                    (learner, gradients)
                 }
             })
             .collect();
-        crew.map(tasks)
+        let (learners, gradients) = crew.map(tasks).into_iter().unzip();
+        self.learners = learners;
+        gradients
     }
 
-    fn update(
-        &mut self,
-        crew: &Crew,
-        gradients: Vec<(Vec<f32>, f64)>,
-        recipe: &OptimizerRecipe,
-        total: u64,
-        scale: f64,
-    ) {
+    fn update(&mut self, crew: &Crew, gradients: Vec<(Vec<Vec<f32>>, f64)>, recipe: &OptimizerRecipe, scale: f64) {
+        let (step, total) = (self.step - self.steps.start, self.steps.end - self.steps.start);
         let learners = std::mem::take(&mut self.learners);
         let tasks: Vec<_> = (learners.into_iter().zip(gradients))
-            .map(|(mut learner, (gradient, _))| {
-                let factors = learner.factors(recipe, self.step, total, scale);
+            .map(|(mut learner, (gradients, _))| {
+                let recipe = recipe.clone();
                 move || {
-                    learner.moments.step(&factors, &mut learner.values, &learner.entries, &gradient);
+                    learner.step(&recipe, step, total, scale, &gradients);
                     let data = learner.to_data();
                     (learner, data)
                 }
@@ -322,48 +324,11 @@ impl Training {
     }
 }
 
-impl Learner {
-    fn new(name: String, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Learner {
-        let moments = Moments::zeros(entries.count(values.len()));
-        Learner { name, shape, entries, values, moments, rounded: None }
-    }
-
-    /// The numbers that the network has.
-    pub(crate) fn computed(&self) -> Cow<'_, [f32]> {
-        match &self.rounded {
-            Some(rounded) => Cow::Owned(rounded.composed(&self.entries, &self.values)),
-            None => Cow::Borrowed(&self.values),
-        }
-    }
-
-    /// The rounded deltas that the network has, one for each entry of the mask, 0 or not: which they are decides how they
-    /// are cut into blocks. None where nothing is rounded.
-    pub(crate) fn delta(&self) -> Option<TensorDelta> {
-        let rounded = self.rounded.as_ref()?;
-        let mut indices = Vec::with_capacity(self.entries.count(self.values.len()));
-        self.entries.for_each(self.values.len(), |index| indices.push(index as u64));
-        Some(TensorDelta {
-            name: self.name.clone(),
-            dtype: rounded.dtype(),
-            shape: self.shape.iter().map(|side| *side as u64).collect(),
-            indices,
-            deltas: Deltas::Numbers(rounded.deltas(&self.entries, &self.values)),
-        })
-    }
-
-    fn to_data(&self) -> TensorData {
-        TensorData::new(self.computed().into_owned(), self.shape.clone())
-    }
-
-    fn is_head(&self) -> bool {
-        self.name == HEAD_WEIGHT || self.name == HEAD_BIAS
-    }
-
-    /// Decay is for tensors of two or more dimensions, and the head may have a rate of its own.
-    fn factors(&self, recipe: &OptimizerRecipe, step: u64, total: u64, scale: f64) -> StepFactors {
-        let peak = recipe.head_learning_rate.filter(|_| self.is_head()).unwrap_or(recipe.learning_rate);
-        let decay = if self.shape.len() >= 2 { recipe.weight_decay } else { 0.0 };
-        StepFactors::new(recipe, step, learning_rate(recipe, peak, step, total), decay, scale)
+/// How `tensor` learns: as itself, in `entries`, or as its method makes it of other numbers.
+fn learner(tensor: &HostTensor, entries: Entries, recipe: &Recipe) -> Learner {
+    match (recipe.method, &recipe.lora) {
+        (Method::Lora, Some(recipe_lora)) => lora::learner(tensor, recipe_lora, recipe.seed),
+        _ => Learner::plain(tensor.name.clone(), tensor.shape.clone(), entries, tensor.values.clone()),
     }
 }
 

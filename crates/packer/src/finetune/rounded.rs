@@ -5,6 +5,8 @@
 //! coefficient 1. The gradient there is applied to the numbers in full, as if rounding were not there (the
 //! straight-through estimator; Bengio et al. 2013): a number moves although its rounding does not, until it does.
 
+use std::sync::Arc;
+
 use taskvec_arithmetic::{Bf16, F16, Narrow16, add_f32};
 use taskvec_pack::Dtype;
 use taskvec_pack::write::{Rounding, quantize};
@@ -15,7 +17,7 @@ use crate::mask::Entries;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rounded {
     /// The tensor in the base, widened to f32.
-    base: Vec<f32>,
+    base: Arc<[f32]>,
     /// Type of its elements there.
     dtype: Dtype,
     rounding: Rounding,
@@ -23,8 +25,8 @@ pub(crate) struct Rounded {
 
 impl Rounded {
     /// Deltas from `base`, whose numbers are of `dtype`, are rounded by `rounding`.
-    pub(crate) fn new(base: Vec<f32>, dtype: Dtype, rounding: Rounding) -> Rounded {
-        Rounded { base, dtype, rounding }
+    pub(crate) fn new(base: impl Into<Arc<[f32]>>, dtype: Dtype, rounding: Rounding) -> Rounded {
+        Rounded { base: base.into(), dtype, rounding }
     }
 
     /// Type of the tensor's elements in the base.
@@ -42,7 +44,7 @@ impl Rounded {
     /// The tensor of base and rounded deltas, every number one that the base's dtype has.
     pub(crate) fn composed(&self, entries: &Entries, values: &[f32]) -> Vec<f32> {
         let deltas = self.deltas(entries, values);
-        let mut composed = self.base.clone();
+        let mut composed = self.base.to_vec();
         let mut indices = Vec::with_capacity(deltas.len());
         entries.for_each(values.len(), |index| indices.push(index));
         add_f32(&mut composed, indices.iter().copied().zip(deltas), 1.0);
@@ -62,8 +64,6 @@ fn narrowed<N: Narrow16>(values: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use taskvec_arithmetic::add_16;
 
@@ -110,7 +110,7 @@ mod tests {
     fn before_the_first_step_the_network_is_the_base() {
         let base = vec![1.0, -2.5, 0.0, 1e-30];
         for rounding in ROUNDINGS {
-            let rounded = Rounded::new(base.clone(), Dtype::F32, rounding);
+            let rounded = Rounded::new(base.as_slice(), Dtype::F32, rounding);
             assert_eq!(rounded.composed(&Entries::All, &base), base, "{rounding:?}");
         }
     }

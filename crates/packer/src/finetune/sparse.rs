@@ -136,7 +136,7 @@ impl Calibration {
     ) -> Result<bool> {
         let share = f64::from(self.rounds_done() + 1) / f64::from(ground.rounds());
         if ground.method == Method::RandomMask {
-            self.candidates.narrow(Ranking::Random(ground.seed), ground.recipe.granule, self.budget(ground, share));
+            self.narrow(ground, Ranking::Random(ground.seed), share)?;
             let kept = self.candidates.count();
             let report = RoundReport { kept, zero_scores: 0, dead: 0, lowest: 0.0, highest: 0.0 };
             self.report.rounds.push(report);
@@ -158,11 +158,22 @@ impl Calibration {
             self.close_dead(ground, &scores)?;
             Ranking::Least(&scores)
         };
-        self.candidates.narrow(ranking, ground.recipe.granule, self.budget(ground, share));
+        self.narrow(ground, ranking, share)?;
         self.each_open(&scores, |score| extremes = (extremes.0.min(score), extremes.1.max(score)));
         let kept = self.candidates.count();
         self.report.rounds.push(RoundReport { kept, zero_scores, dead, lowest: extremes.0, highest: extremes.1 });
         Ok(true)
+    }
+
+    /// Leaves what is left when this share of the rounds is done.
+    fn narrow(&mut self, ground: &Ground<'_>, ranking: Ranking<'_>, share_of_rounds: f64) -> Result<()> {
+        let mut first = ground.candidates()?;
+        let untouched: Vec<bool> =
+            first.tensors().iter().map(|tensor| self.report.untouched.contains(&tensor.name)).collect();
+        first.close(|tensor, _| untouched[tensor]);
+        let share = libm::pow(ground.recipe.density, share_of_rounds);
+        self.candidates.narrow_within(ground.recipe.scope, ranking, ground.recipe.granule, &first, share);
+        Ok(())
     }
 
     /// The mask, when all rounds are done.
@@ -170,10 +181,9 @@ impl Calibration {
         self.candidates.to_mask()
     }
 
-    /// Parameters that are left when this share of the rounds is done, at least one.
-    fn budget(&self, ground: &Ground<'_>, share_of_rounds: f64) -> u64 {
-        let share = libm::pow(ground.recipe.density, share_of_rounds);
-        ((self.report.maskable as f64 * share).round() as u64).max(1)
+    /// About as many parameters as the mask shall have.
+    fn budget(&self, ground: &Ground<'_>) -> u64 {
+        ((self.report.maskable as f64 * ground.recipe.density).round() as u64).max(1)
     }
 
     /// Scores for every element of every editable tensor, on the softly masked base.
@@ -250,7 +260,7 @@ impl Calibration {
     fn close_dead(&mut self, ground: &Ground<'_>, scores: &[Vec<f64>]) -> Result<()> {
         let before: Vec<u64> = self.open_by_tensor();
         let dead = self.candidates.close_zeros(scores, ground.recipe.granule);
-        let mask = self.budget(ground, 1.0);
+        let mask = self.budget(ground);
         if dead as f64 <= DEAD_SHARE_MAX * mask as f64 {
             return Ok(());
         }

@@ -1,24 +1,27 @@
 //! From scores to a mask: which parameters may differ from the base.
 //!
-//! What is chosen as one piece is a **granule**: an element, a row, or 4 KiB of elements. The rules, all of them:
+//! What is chosen as one piece is a **granule**: an element, a row, 4 KiB of elements, or a tensor. The rules, all of them:
 //!
 //! - A tensor that the recipe freezes has no candidates. Neither have the key biases (the middle third of
 //!   `attn.qkv.bias`): the softmax does not see them, so their gradient is rounding noise and they would always be chosen.
 //! - A granule consists of its candidates only; where the last one of a tensor is shorter, it is a granule all the same.
 //! - A granule's score is the **mean** of its elements' scores. The sum would prefer short granules.
-//! - The threshold is global: granules are taken in the order of their scores, over all tensors alike, until the next
-//!   one would exceed the budget. Of equal scores the earlier in the file goes first. So a mask of elements has
-//!   exactly the promised count, and a mask of longer granules falls short of it by less than one granule.
-//! - At least one granule is taken.
+//! - Granules are taken in the order of their scores until the next one would exceed the budget. Of equal scores the earlier in
+//!   the file goes first. So a mask of elements has exactly the promised count, and a mask of longer granules falls short of
+//!   it by less than one granule.
+//! - The **scope** says where that is done: over all tensors alike with one budget, or in each tensor, or in each row of each
+//!   tensor, with the share of the candidates that it began with, rounded. Which one a published figure had is often not said.
+//! - At least one granule is taken of whatever is chosen from.
 //!
-//! The threshold is found by counting, 16 bits of the score at a time (a radix select): no copy and no sort of the scores.
+//! The threshold over all tensors is found by counting, 16 bits of the score at a time (a radix select): no copy and no sort of
+//! the scores. A single tensor is sorted.
 
 use std::ops::Range;
 
 use super::{Entries, Mask, TensorMask};
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::recipe::{Granule, Pattern};
+use crate::recipe::{Granule, Pattern, Scope};
 
 /// Elements in 4 KiB of f32.
 const BLOCK_ELEMENTS: usize = 1024;
@@ -128,6 +131,44 @@ impl Candidates {
         count
     }
 
+    /// Keeps the share of the candidates of `first`, an earlier state, that comes first in `ranking`: over all tensors, in each
+    /// tensor or in each row.
+    pub(crate) fn narrow_within(
+        &mut self,
+        scope: Scope,
+        ranking: Ranking<'_>,
+        granule: Granule,
+        first: &Candidates,
+        share: f64,
+    ) {
+        if scope == Scope::Global {
+            return self.narrow(ranking, granule, share_of(first.count(), share));
+        }
+        let mut fields: Vec<((usize, Range<usize>), Vec<(u64, Range<usize>, u64)>)> = Vec::new();
+        self.each_granule(ranking, granule, |tensor, range, key, size| {
+            let field = (tensor, first.tensors[tensor].field(scope, &range));
+            if fields.last().is_none_or(|(last, _)| *last != field) {
+                fields.push((field, Vec::new()));
+            }
+            fields.last_mut().expect("one was just pushed").1.push((key, range, size));
+        });
+        for ((tensor, field), mut granules) in fields {
+            let mut left = share_of(count_open(&first.tensors[tensor].open[field.clone()]), share);
+            granules.sort_by_key(|(key, ..)| *key);
+            let mut fitting = 0;
+            for (_, _, size) in &granules {
+                if *size > left && fitting > 0 {
+                    break;
+                }
+                left = left.saturating_sub(*size);
+                fitting += 1;
+            }
+            for (_, range, _) in granules.drain(fitting..) {
+                self.tensors[tensor].open[range].fill(false);
+            }
+        }
+    }
+
     /// Keeps the granules that come first in `ranking`, as many as have no more than `budget` elements together, and at
     /// least one.
     pub fn narrow(&mut self, ranking: Ranking<'_>, granule: Granule, budget: u64) {
@@ -231,12 +272,30 @@ impl Candidates {
     }
 }
 
+impl CandidateTensor {
+    /// The elements that a granule is compared with.
+    fn field(&self, scope: Scope, granule: &Range<usize>) -> Range<usize> {
+        let length = match scope {
+            Scope::PerRow => granule_length(Granule::Row, &self.shape),
+            Scope::Global | Scope::PerTensor => self.open.len(),
+        };
+        let start = granule.start / length * length;
+        start..start + length
+    }
+}
+
+/// A share of so many candidates, rounded, and at least one.
+fn share_of(count: u64, share: f64) -> u64 {
+    ((count as f64 * share).round() as u64).max(1)
+}
+
 /// Elements of a granule in a tensor of this shape.
 fn granule_length(granule: Granule, shape: &[usize]) -> usize {
     match granule {
         Granule::Element => 1,
         Granule::Row => shape.iter().skip(1).product::<usize>().max(1),
         Granule::Block4k => BLOCK_ELEMENTS,
+        Granule::Tensor => shape.iter().product::<usize>().max(1),
     }
 }
 
@@ -254,186 +313,4 @@ fn count_open(open: &[bool]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tensors() -> Vec<(String, Vec<usize>)> {
-        let tensor = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
-        vec![
-            tensor("cls_token", &[1, 1, 8]),
-            tensor("attn.qkv.weight", &[24, 8]),
-            tensor("attn.qkv.bias", &[24]),
-            tensor("mlp.fc1.weight", &[300, 8]),
-        ]
-    }
-
-    fn candidates() -> Candidates {
-        Candidates::new(&tensors(), &[Pattern::new("*")], &[Pattern::new("cls_token")]).unwrap()
-    }
-
-    /// Scores with many ties: multiples of 1/8 below 4.
-    fn scores(seed: u64) -> Vec<Vec<f64>> {
-        let mut random = Random::new(seed, "scores");
-        let mut draw = |count: usize| (0..count).map(|_| random.below(32) as f64 / 8.0).collect();
-        tensors().iter().map(|(_, shape)| draw(shape.iter().product())).collect()
-    }
-
-    /// The rule of the module's documentation, by sorting.
-    fn naive(
-        candidates: &Candidates,
-        scores: &[Vec<f64>],
-        length: impl Fn(usize) -> usize,
-        budget: u64,
-    ) -> Vec<Vec<bool>> {
-        let mut granules = Vec::new();
-        for (at, tensor) in candidates.tensors.iter().enumerate() {
-            for start in (0..tensor.open.len()).step_by(length(at)) {
-                let end = (start + length(at)).min(tensor.open.len());
-                let members: Vec<usize> = (start..end).filter(|&index| tensor.open[index]).collect();
-                if !members.is_empty() {
-                    let sum: f64 = members.iter().map(|&index| scores[at][index]).sum();
-                    granules.push((sum / members.len() as f64, at, members));
-                }
-            }
-        }
-        granules.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut chosen: Vec<Vec<bool>> =
-            candidates.tensors.iter().map(|tensor| vec![false; tensor.open.len()]).collect();
-        let mut left = budget;
-        for (number, (_, at, members)) in granules.iter().enumerate() {
-            if members.len() as u64 > left && number > 0 {
-                break;
-            }
-            left = left.saturating_sub(members.len() as u64);
-            members.iter().for_each(|&index| chosen[*at][index] = true);
-        }
-        chosen
-    }
-
-    #[test]
-    fn the_radix_threshold_chooses_what_sorting_chooses() {
-        let lengths = [8, 8, 1, 8];
-        for seed in 0..20 {
-            let scores = scores(seed);
-            for budget in [1, 7, 8, 100, 777, 2000, 5000] {
-                let cases: [(Granule, &dyn Fn(usize) -> usize); 3] = [
-                    (Granule::Element, &|_| 1),
-                    (Granule::Row, &|at| lengths[at]),
-                    (Granule::Block4k, &|_| BLOCK_ELEMENTS),
-                ];
-                for (granule, length) in cases {
-                    let mut narrowed = candidates();
-                    narrowed.narrow(Ranking::Least(&scores), granule, budget);
-                    let expected = naive(&candidates(), &scores, length, budget);
-                    for (tensor, expected) in narrowed.tensors.iter().zip(expected) {
-                        assert_eq!(
-                            tensor.open, expected,
-                            "seed {seed}, budget {budget}, {granule:?}, `{}`",
-                            tensor.name
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// Trap of the published code: every score at the threshold was kept, so ties made the mask larger than asked.
-    #[test]
-    fn a_mask_of_k_elements_has_exactly_k_entries_also_with_ties() {
-        let equal: Vec<Vec<f64>> = scores(0).into_iter().map(|scores| vec![1.0; scores.len()]).collect();
-        let total = candidates().count();
-        for scores in [equal, scores(1)] {
-            for ranking in [Ranking::Least(&scores), Ranking::Most(&scores), Ranking::Random(3)] {
-                for budget in [1, 2, 100, total - 1, total] {
-                    let mut candidates = candidates();
-                    candidates.narrow(ranking, Granule::Element, budget);
-                    assert_eq!(candidates.to_mask().entry_count(), budget, "{ranking:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn most_takes_the_highest_scores_and_least_the_lowest() {
-        let scores = scores(2);
-        let chosen = |ranking| {
-            let mut candidates = candidates();
-            candidates.narrow(ranking, Granule::Element, 200);
-            let (mut inside, mut outside) = (Vec::new(), Vec::new());
-            for (at, tensor) in candidates.tensors.iter().enumerate() {
-                for (index, open) in tensor.open.iter().enumerate() {
-                    if super::tests::candidates().tensors[at].open[index] {
-                        if *open { &mut inside } else { &mut outside }.push(scores[at][index]);
-                    }
-                }
-            }
-            (inside, outside)
-        };
-        let highest = |values: &[f64]| values.iter().copied().fold(f64::MIN, f64::max);
-        let lowest = |values: &[f64]| values.iter().copied().fold(f64::MAX, f64::min);
-        let (inside, outside) = chosen(Ranking::Least(&scores));
-        assert!(highest(&inside) <= lowest(&outside));
-        let (inside, outside) = chosen(Ranking::Most(&scores));
-        assert!(lowest(&inside) >= highest(&outside));
-    }
-
-    #[test]
-    fn a_random_mask_follows_its_seed_and_nothing_else() {
-        let chosen = |seed| {
-            let mut candidates = candidates();
-            candidates.narrow(Ranking::Random(seed), Granule::Element, 300);
-            candidates
-        };
-        assert_eq!(chosen(1), chosen(1));
-        assert_ne!(chosen(1), chosen(2));
-    }
-
-    /// Trap of a merge tool: `int(density * n) == 0` on a tiny tensor is a crash or an empty mask.
-    #[test]
-    fn a_budget_below_one_granule_still_takes_one() {
-        let scores = scores(3);
-        for granule in [Granule::Element, Granule::Row, Granule::Block4k] {
-            let mut candidates = candidates();
-            candidates.narrow(Ranking::Least(&scores), granule, 0);
-            assert!(candidates.count() >= 1, "{granule:?}");
-        }
-    }
-
-    #[test]
-    fn a_tail_shorter_than_a_block_is_a_block_and_closed_elements_do_not_count() {
-        let mut scores: Vec<Vec<f64>> = scores(4).into_iter().map(|scores| vec![5.0; scores.len()]).collect();
-        // 2400 elements are two blocks and a tail of 352; the tail is best, but for elements that are closed.
-        scores[3][2048..].fill(0.5);
-        scores[3][2100..2110].fill(1e9);
-        let mut candidates = candidates();
-        candidates.close(|tensor, index| tensor == 3 && (2100..2110).contains(&index));
-        candidates.narrow(Ranking::Least(&scores), Granule::Block4k, 342);
-        let mask = candidates.to_mask();
-        assert_eq!(mask.entry_count(), 342);
-        let mut indices = Vec::new();
-        mask.tensors[3].entries.for_each(2400, |index| indices.push(index));
-        assert_eq!(indices, (2048..2100).chain(2110..2400).collect::<Vec<usize>>());
-    }
-
-    /// Traps of the published code: parameters outside leaf modules learn densely by accident, and key biases, whose
-    /// gradient is noise, are always chosen.
-    #[test]
-    fn class_token_and_key_biases_are_never_candidates() {
-        let mut candidates = candidates();
-        let scores = vec![vec![0.0; 8], vec![1.0; 192], vec![0.0; 24], vec![1.0; 2400]];
-        candidates.narrow(Ranking::Least(&scores), Granule::Element, 100);
-        let mask = candidates.to_mask();
-        assert_eq!(mask.tensors[0].entries, Entries::None);
-        assert_eq!(mask.tensors[2].entries, Entries::Some((0..8).chain(16..24).collect()));
-        assert_eq!(mask.entry_count(), 100);
-    }
-
-    /// Trap of a published repository: a type test that freezes everything, and nobody notices.
-    #[test]
-    fn patterns_that_fit_nothing_or_leave_nothing_are_refused() {
-        let error = Candidates::new(&tensors(), &[Pattern::new("mlp.fc9.*")], &[]).unwrap_err();
-        assert!(error.to_string().contains("`mlp.fc9.*`"), "{error}");
-        let error = Candidates::new(&tensors(), &[Pattern::new("cls_token")], &[Pattern::new("cls*")]).unwrap_err();
-        assert!(error.help().is_some(), "{error}");
-    }
-}
+mod tests;

@@ -91,7 +91,8 @@ impl Entries {
         }
     }
 
-    fn from_flags(flags: &[bool]) -> Entries {
+    /// Those for which the flag is set.
+    pub(crate) fn from_flags(flags: &[bool]) -> Entries {
         let indices: Arc<[u32]> = (0u32..).zip(flags).filter(|(_, chosen)| **chosen).map(|(index, _)| index).collect();
         match indices.len() {
             0 => Entries::None,

@@ -1,6 +1,9 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
-use super::{AugmentationRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe, Rounded, Values};
+use super::{
+    AugmentationRecipe, ClipOver, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe,
+    Rounded, Scope, Values,
+};
 use crate::error::{Error, Result};
 
 impl Recipe {
@@ -70,18 +73,91 @@ impl Recipe {
                 return Err(Error::usage("`method` is `shared_mask` and `mask.from` names no pack")
                     .with_help("`mask: {from: FILE.tvp}` names the pack whose mask is taken"));
             }
-            (Some(_), method) if method != Method::SharedMask => {
-                return Err(Error::usage("`mask.from` names a pack and `method` finds another mask")
-                    .with_help("`method: shared_mask` takes the mask of that pack"));
+            (Some(_), method) if !matches!(method, Method::SharedMask | Method::LotteryMask) => {
+                return Err(Error::usage("`mask.from` names a pack or a run and `method` finds another mask")
+                    .with_help(
+                        "`method: shared_mask` takes the mask of that pack, `lottery_mask` what moved most in that run",
+                    ));
             }
             _ => {}
         }
         self.mask.check()?;
+        self.check_ways()?;
         let temperature = self.head.temperature;
         within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;
         self.optimizer.check()?;
         self.augmentation.check()?;
         self.pack.check()
+    }
+}
+
+impl Recipe {
+    /// Settings of a way to train are given for that way alone, and are what it can be.
+    fn check_ways(&self) -> Result<()> {
+        let belongs = |key: &str, method: Method, name: &str, is_given: bool| match self.method == method {
+            false if is_given => Err(Error::usage(format!("`{key}` is given and `method` is another"))
+                .with_help(format!("`method: {name}` is what `{key}` is for"))),
+            true if !is_given => Err(Error::usage(format!("`method` is `{name}` and `{key}` is missing"))),
+            _ => Ok(()),
+        };
+        self.check_choice()?;
+        belongs("lora", Method::Lora, "lora", self.lora.is_some())?;
+        if let Some(lora) = &self.lora {
+            lora.check()?;
+            if self.optimizer.clip_over == ClipOver::All {
+                return Err(Error::usage("`optimizer.clip_over` is `all` and `method` is `lora`").with_help(
+                    "what learns are the factors, and their gradients are what `masked` counts; leave it out",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Recipe {
+    /// What `mask` says about choosing is for methods that choose, and chooses something.
+    fn check_choice(&self) -> Result<()> {
+        let mask = &self.mask;
+        if let (Some(_), false) = (mask.rule, self.method.ranks()) {
+            return Err(Error::usage("`mask.rule` is given and `method` has a rule of its own")
+                .with_help("`talos` takes the lowest scores and `most_sensitive` the highest; leave `mask.rule` out"));
+        }
+        match mask.search_share {
+            Some(_) if !self.searches() => {
+                return Err(Error::usage("`mask.search_share` is given and no mask is looked for by training")
+                    .with_help("`method: lottery_mask` without `mask.from` looks for one"));
+            }
+            Some(share) => within("mask.search_share", share, share > 0.0 && share < 1.0, "above 0, below 1")?,
+            None if self.searches() => return Err(Error::usage("`mask.search_share` is missing")),
+            None => {}
+        }
+        if mask.scope != Scope::Global && !self.method.chooses() {
+            return Err(Error::usage("`mask.scope` is given and `method` chooses nothing"));
+        }
+        let idle = match mask.scope {
+            Scope::Global => false,
+            Scope::PerTensor => mask.granule == Granule::Tensor,
+            Scope::PerRow => mask.granule != Granule::Element,
+        };
+        if idle {
+            return Err(Error::usage(
+                "`mask.scope` is no larger than `mask.granule`, so that nothing is left to choose",
+            )
+            .with_help("take a smaller granule, or a larger scope"));
+        }
+        Ok(())
+    }
+}
+
+impl LoraRecipe {
+    fn check(&self) -> Result<()> {
+        within("lora.rank", self.rank, (1..=65_536).contains(&self.rank), "1 to 65536")?;
+        let alpha = self.alpha;
+        within("lora.alpha", alpha, alpha > 0.0 && alpha <= 1e6, "more than 0, at most 1000000")?;
+        if self.targets.is_empty() {
+            return Err(Error::usage("`lora.targets` is empty: nothing could learn"));
+        }
+        Ok(())
     }
 }
 

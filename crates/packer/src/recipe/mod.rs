@@ -12,6 +12,7 @@ mod checks;
 mod pattern;
 mod read;
 mod settings;
+mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,9 @@ pub(crate) use read::explain;
 use settings::everything;
 pub use settings::{
     AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, PixelRecipe, Rounded, Schedule, Score, Values,
+    PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
 };
+pub use ways::LoraRecipe;
 
 /// Sets recipe digests apart from all other digests of this project.
 const DOMAIN: &[u8] = b"taskvec recipe v1\0";
@@ -73,6 +75,9 @@ pub struct Recipe {
     /// How the mask is found, for the methods that have one.
     #[serde(default)]
     pub mask: MaskRecipe,
+    /// The factors of deltas of low rank, for the method that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraRecipe>,
     /// The task's output layer.
     #[serde(default)]
     pub head: HeadRecipe,
@@ -128,6 +133,29 @@ impl Recipe {
     /// As [`Recipe::open`].
     pub fn parse(text: &str, folder: &Path) -> Result<Recipe> {
         read::parse(text, folder, "recipe")
+    }
+
+    /// Writes out the settings that the method has of its own and that were left to their defaults.
+    fn fill_in(&mut self) {
+        if self.method == Method::Lora {
+            self.lora.get_or_insert_default();
+        }
+        if self.method.ranks() {
+            self.mask.rule.get_or_insert_default();
+        }
+        if self.searches() {
+            self.mask.search_share.get_or_insert(0.5);
+        }
+    }
+
+    /// Whether the mask is looked for by training first.
+    fn searches(&self) -> bool {
+        self.method == Method::LotteryMask && self.mask.from.is_none()
+    }
+
+    /// Share of the steps in which the mask is looked for; none where it is not looked for by training.
+    pub(crate) fn search_share(&self) -> Option<f64> {
+        self.mask.search_share.filter(|_| self.searches())
     }
 
     /// Takes the data from `folders` instead, which are relative to the working directory.

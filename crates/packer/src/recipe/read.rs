@@ -27,6 +27,7 @@ pub(super) fn open(path: &Path) -> Result<Recipe> {
 pub(super) fn parse(text: &str, folder: &Path, subject: &str) -> Result<Recipe> {
     let mut recipe: Recipe = serde_saphyr::from_str(text).map_err(|error| explain(&error, text, subject))?;
     recipe.folder = folder.to_path_buf();
+    recipe.fill_in();
     recipe.check().map_err(|error| error.within(subject))?;
     Ok(recipe)
 }

@@ -35,19 +35,36 @@ pub enum Method {
     AttentionOnly,
     /// Those that another pack changes (`mask.from`): an update from that pack then carries no mask.
     SharedMask,
+    /// Deltas of low rank, by their factors (LoRA; Hu et al., ICLR 2022): a baseline.
+    Lora,
+    /// Those of largest magnitude in the base, or of smallest (`mask.rule`).
+    MagnitudeMask,
+    /// Those that move most when all learn (LoTA; Panda et al. 2024): in a first part of the run, or in another run.
+    LotteryMask,
 }
 
 /// How a mask is found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskRecipe {
-    /// Pack whose mask is taken as it is, for the method `shared_mask`; nothing below counts then.
+    /// For the method `shared_mask` the pack whose mask is taken as it is; nothing below counts then. For `lottery_mask` the
+    /// folder of the run in which weights moved. Default: the first part of this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Share of the maskable parameters that learn, in `(0, 1]`. Default 0.1.
     pub density: f64,
     /// What is chosen or left as one piece. Default `element`.
     pub granule: Granule,
+    /// Where scores are compared with each other. Default `global`.
+    #[serde(skip_serializing_if = "Scope::is_global")]
+    pub scope: Scope,
+    /// Which scores learn, for the methods `magnitude_mask` and `lottery_mask`. Default `highest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
+    /// Share of the steps in which the mask is looked for, above 0 and below 1, for the methods that look for one by training;
+    /// the rest trains inside it. Default 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_share: Option<f64>,
     /// What is squared for a parameter's sensitivity. Default `log_probability`.
     pub score: Score,
     /// Whose labels the sensitivity is taken at. Default `sampled`.
@@ -74,6 +91,51 @@ pub enum Granule {
     Row,
     /// 4 KiB of consecutive elements: one page of memory.
     Block4k,
+    /// A whole tensor.
+    Tensor,
+}
+
+/// Where scores are compared with each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Over all tensors alike: some learn a lot and some nothing.
+    #[default]
+    Global,
+    /// In each tensor: all have the same density.
+    PerTensor,
+    /// In each row of each tensor.
+    PerRow,
+}
+
+/// Which scores learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The lowest.
+    Lowest,
+    /// The highest.
+    #[default]
+    Highest,
+}
+
+impl Method {
+    /// Whether `mask.rule` says which end of its ranking learns.
+    pub(crate) const fn ranks(self) -> bool {
+        matches!(self, Method::MagnitudeMask | Method::LotteryMask)
+    }
+
+    /// Whether it chooses among entries by the settings of `mask`.
+    pub(crate) const fn chooses(self) -> bool {
+        matches!(self, Method::Talos | Method::RandomMask | Method::MostSensitive) || self.ranks()
+    }
+}
+
+impl Scope {
+    /// The default is not written out: recipes from before it keep their digests.
+    fn is_global(&self) -> bool {
+        *self == Scope::Global
+    }
 }
 
 /// What is squared for a parameter's sensitivity.
@@ -289,6 +351,9 @@ impl Default for MaskRecipe {
             from: None,
             density: 0.1,
             granule: Granule::Element,
+            scope: Scope::Global,
+            rule: None,
+            search_share: None,
             score: Score::LogProbability,
             labels: LabelSource::Sampled,
             rounds: 4,

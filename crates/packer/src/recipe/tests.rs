@@ -142,6 +142,44 @@ fn recipes_from_before_masks_were_shared_keep_their_digests() {
     assert_eq!(digest, "b3dc365155bd2feb579c03b3d7c4245aa5dbd2778310321577db28c6a84c2afd");
 }
 
+/// What a method has of its own is written out, defaults and all, and nothing of it in recipes of other methods.
+#[test]
+fn settings_of_a_way_to_train_belong_to_it() {
+    let with = |settings: &str| SKILL.split("method: talos").next().unwrap().to_owned() + settings + "\nsteps: 100\n";
+    let recipe = parse(&with("method: lora")).unwrap();
+    assert_eq!(recipe.lora, Some(LoraRecipe::default()));
+    assert!(recipe.to_yaml().unwrap().contains("*.attn.*.weight"));
+    let spelled = parse(&with("method: lora\nlora: {rank: 8}")).unwrap();
+    assert_eq!(spelled.digest(), recipe.digest());
+    let other = parse(&with("method: lora\nlora: {rank: 4}")).unwrap();
+    assert_ne!(other.digest(), recipe.digest());
+    let lottery = parse(&with("method: lottery_mask")).unwrap();
+    assert_eq!((lottery.mask.rule, lottery.mask.search_share), (Some(Rule::Highest), Some(0.5)));
+    let from = parse(&with("method: lottery_mask\nmask: {from: run}")).unwrap();
+    assert_eq!((from.mask.rule, from.mask.search_share), (Some(Rule::Highest), None));
+    struct Case(&'static str, &'static str);
+    let cases = [
+        Case("method: talos\nlora: {rank: 4}", "`lora` is given and `method` is another"),
+        Case("method: lora\nlora: {rank: 0}", "`lora.rank` is 0"),
+        Case("method: lora\nlora: {alpha: 0}", "`lora.alpha` is 0"),
+        Case("method: lora\nlora: {targets: []}", "`lora.targets` is empty"),
+        Case("method: lora\noptimizer: {clip_over: all}", "`optimizer.clip_over` is `all`"),
+        Case("method: lora\nlora: {rnk: 4}", "unknown key `rnk`"),
+        Case("method: dense\nmask: {scope: per_row}", "`mask.scope` is given and `method` chooses nothing"),
+        Case("method: talos\nmask: {rule: highest}", "`mask.rule` is given and `method` has a rule of its own"),
+        Case("method: talos\nmask: {scope: per_row, granule: row}", "`mask.scope` is no larger than `mask.granule`"),
+        Case("method: talos\nmask: {scope: per_tensor, granule: tensor}", "`mask.scope` is no larger"),
+        Case("method: talos\nmask: {search_share: 0.5}", "`mask.search_share` is given and no mask is looked for"),
+        Case("method: lottery_mask\nmask: {search_share: 1}", "`mask.search_share` is 1, expected above 0, below 1"),
+        Case("method: lottery_mask\nmask: {search_share: 0.5, from: run}", "`mask.search_share` is given"),
+        Case("method: magnitude_mask\nmask: {from: run}", "`mask.from` names a pack or a run"),
+    ];
+    for Case(settings, expected) in cases {
+        let (message, _) = refusal(&with(settings));
+        assert!(message.contains(expected), "{settings}: {message}");
+    }
+}
+
 #[test]
 fn a_misspelt_key_names_its_line_and_the_nearest_key() {
     struct Case(&'static str, &'static str, &'static str, &'static str, usize);

@@ -7,6 +7,7 @@
 //! goes on from there and ends with the same bytes as a run that was never stopped, on any number of cores. A finished
 //! run is not done twice: the same call returns what was measured.
 
+mod find_mask;
 mod progress;
 mod report;
 mod start;
@@ -15,6 +16,7 @@ mod start;
 mod tests;
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,11 +31,10 @@ use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, class_means_head, features};
 use crate::examples::Examples;
 use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
-use crate::finetune::shared_mask::MaskSource;
-use crate::finetune::sparse::{Calibration, Ground};
-use crate::finetune::{HostHead, Learner, Schedule, Training, attention_only, dense};
-use crate::mask::{Mask, TensorMask};
-use crate::recipe::{HeadKind, Method, Recipe};
+use crate::finetune::learner::Learner;
+use crate::finetune::{Beginning, HostHead, Schedule, Training};
+use crate::mask::TensorMask;
+use crate::recipe::{HeadKind, Recipe};
 use crate::run_folder::{
     DELTAS_FILE, RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
 };
@@ -42,12 +43,12 @@ use crate::task_vector::TaskVector;
 
 pub use crate::finetune::shared_mask::SharedMask;
 pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport};
+pub use find_mask::CALIBRATION_IMAGES_MAX;
+use find_mask::{Found, MaskFrom};
 pub use progress::{Phase, Progress, StepReport};
-pub use report::{Accuracy, EpochReport, MaskReport, Run, TensorReport, Timing};
+pub use report::{Accuracy, EpochReport, MaskReport, MovedIn, Run, TensorReport, Timing};
 pub(crate) use start::{Start, read_network};
 
-/// Images that a mask is calibrated on, at most: as in the published code.
-pub const CALIBRATION_IMAGES_MAX: usize = 5000;
 /// Threads of a crew, at most: more shards than this do not exist.
 const THREADS_MAX: usize = 64;
 
@@ -90,19 +91,19 @@ pub(crate) fn train_on(
     let device = Device::flex();
     let start = Start::new(recipe, &device)?;
     let task = Task::open(recipe, &start.preprocessing)?;
-    let mask_source = recipe.mask_path().map(|path| MaskSource::open(&path, start.fingerprint())).transpose()?;
+    let mask_from = MaskFrom::open(recipe, &start)?;
     let identity = Identity {
         recipe: recipe.digest().to_string(),
         data: task.digest.to_string(),
         base: start.fingerprint().map(|fingerprint| fingerprint.to_string()),
-        mask: mask_source.as_ref().map(|source| source.shared.pack.clone()),
+        mask: mask_from.as_ref().map(MaskFrom::digest),
     };
     if let Some(run) = finished(&identity, out_dir)? {
         return Ok(Ending::Finished(Box::new(run)));
     }
     let saved = Saved::read(out_dir, &identity)?;
     let schedule = Schedule::new(recipe, task.train.len());
-    let journey = Journey { crew, recipe, out_dir, device, start, task, mask_source, identity, schedule, stop, began };
+    let journey = Journey { crew, recipe, out_dir, device, start, task, mask_from, identity, schedule, stop, began };
     journey.go(progress, saved)
 }
 
@@ -114,12 +115,20 @@ struct Journey<'a> {
     device: Device,
     start: Start,
     task: Task,
-    /// The pack whose mask is taken, for the method that takes one.
-    mask_source: Option<MaskSource>,
+    /// Where the mask comes from, for the methods that take one.
+    mask_from: Option<MaskFrom>,
     identity: Identity,
     schedule: Schedule,
     stop: &'a AtomicBool,
     began: Instant,
+}
+
+/// A part of the training, with a schedule of its own.
+struct Stage {
+    /// Whether it is there to find the mask of the next.
+    finds_mask: bool,
+    /// Its steps.
+    steps: Range<u64>,
 }
 
 /// How the head begins, and what the base is worth with it.
@@ -128,33 +137,31 @@ struct FirstHead {
     base_accuracy: Option<Accuracy>,
 }
 
-/// The mask, and how it was found.
-struct Found {
-    mask: Mask,
-    calibration: Option<Calibration>,
-    shared: Option<SharedMask>,
-}
-
 impl Journey<'_> {
     fn go(&self, progress: &mut dyn Progress, saved: Option<Saved>) -> Result<Ending> {
         write_file(&self.out_dir.join(RECIPE_FILE), self.recipe.to_yaml()?.as_bytes())?;
         let first = self.first_head(progress)?;
-        let Some(found) = self.find_mask(&first.head, saved.as_ref(), progress)? else { return Ok(self.stopped(0)) };
-        let learns = self.recipe.network.is_some() || self.recipe.head.kind == HeadKind::Trained;
-        let editable = self.start.editable();
-        let network = self.start.network.clone();
-        let mut training =
-            Training::begin(network, &editable, &found.mask, first.head.clone(), learns, self.recipe, &self.device)?;
-        if let Some(rounding) = self.recipe.pack.rounding_in_training() {
-            training.round_deltas(rounding, |name| self.start.dtype(name));
-        }
-        let mut position = Position::default();
-        if let Some((at, saved)) = saved.as_ref().and_then(|saved| saved.position.clone().map(|at| (at, saved))) {
-            training.resume(at.step, saved.states())?;
-            position = at;
-        }
+        let Some(mut found) = self.find_mask(&first.head, saved.as_ref(), progress)? else {
+            return Ok(self.stopped(0));
+        };
+        let mut position = saved.as_ref().and_then(|saved| saved.position.clone()).unwrap_or_default();
         let first_step = position.step;
-        let seconds = self.learn(&mut training, &mut position, found.calibration.as_ref(), progress)?;
+        let mut stage = self.stage(first_step);
+        if let Some(saved) = saved.as_ref().filter(|_| stage.follows_a_search()) {
+            found.mask = self.mask_of(saved);
+        }
+        let mut training = self.begin(&found, &first.head, &stage)?;
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.position.is_some()) {
+            training.resume(first_step, |role, name| saved.part(role, name))?;
+        }
+        let mut seconds = self.learn(&mut training, &mut position, &stage, &found, progress)?;
+        if stage.finds_mask && position.step == stage.steps.end {
+            found.mask = self.mask_by_training(&training)?;
+            stage = self.stage(position.step);
+            training = self.begin(&found, &first.head, &stage)?;
+            self.save(&found, Some((&position, &training)), &stage)?;
+            seconds += self.learn(&mut training, &mut position, &stage, &found, progress)?;
+        }
         if position.step < self.schedule.total {
             return Ok(self.stopped(position.step));
         }
@@ -185,78 +192,51 @@ impl Journey<'_> {
         Ok(FirstHead { head, base_accuracy })
     }
 
-    /// The mask of the recipe's method; `None` when stopped.
-    fn find_mask(&self, head: &HostHead, saved: Option<&Saved>, progress: &mut dyn Progress) -> Result<Option<Found>> {
-        let editable = self.start.editable();
-        let shapes: Vec<_> = editable.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
-        let method = self.recipe.method;
-        let known = |mask| Ok(Some(Found { mask, calibration: None, shared: None }));
-        match (method, &self.mask_source) {
-            (_, Some(source)) => {
-                let shared = Some(source.shared.clone());
-                return Ok(Some(Found { mask: source.mask(&shapes)?, calibration: None, shared }));
-            }
-            (Method::Dense, None) => return known(dense::mask(&shapes)),
-            (Method::AttentionOnly, None) => return known(attention_only::mask(&shapes)?),
-            // The recipe's check has seen to it that the last one has a source.
-            (Method::Talos | Method::MostSensitive | Method::RandomMask | Method::SharedMask, None) => {}
+    /// The stage of a step.
+    fn stage(&self, step: u64) -> Stage {
+        let total = self.schedule.total;
+        let Some(share) = self.recipe.search_share() else { return Stage { finds_mask: false, steps: 0..total } };
+        let search_ends = ((share * total as f64).round() as u64).clamp(1, total.saturating_sub(1).max(1));
+        if step < search_ends {
+            return Stage { finds_mask: true, steps: 0..search_ends };
         }
-        let ground = Ground {
-            network: &self.start.network,
-            tensors: &editable,
-            head: &head.to_device(&self.device),
-            examples: &self.calibration_images(),
-            recipe: &self.recipe.mask,
-            method,
-            seed: self.recipe.seed,
-            shards: self.recipe.shards as usize,
-        };
-        let mut calibration = match saved.and_then(|saved| saved.calibration.clone().map(|report| (report, saved))) {
-            Some((report, saved)) => Calibration::resume(&ground, report, |name| saved.open(name))?,
-            None => Calibration::begin(&ground)?,
-        };
-        let rounds = calibration.rounds_done() + calibration.rounds_left(&ground);
-        while calibration.rounds_left(&ground) > 0 {
-            let round = calibration.rounds_done() + 1;
-            progress.phase(Phase::Calibrating { round, rounds }, ground.examples.len() as u64);
-            let mut goes_on = |done: usize| {
-                progress.advance(done as u64);
-                !self.is_stopped()
-            };
-            if !calibration.round(self.crew, &ground, &mut goes_on)? {
-                return Ok(None);
-            }
-            self.save(Some(&calibration), None)?;
-        }
-        Ok(Some(Found { mask: calibration.mask(), calibration: Some(calibration), shared: None }))
+        Stage { finds_mask: false, steps: search_ends..total }
     }
 
-    /// The images held out, or the training images where none are; no more than [`CALIBRATION_IMAGES_MAX`].
-    fn calibration_images(&self) -> Arc<Examples> {
-        let images = if self.task.held_out.is_empty() { &self.task.train } else { &self.task.held_out };
-        if images.len() <= CALIBRATION_IMAGES_MAX {
-            return Arc::clone(images);
+    /// Before the first step of a stage.
+    fn begin(&self, found: &Found, head: &HostHead, stage: &Stage) -> Result<Training> {
+        let mut training = Training::begin(Beginning {
+            network: self.start.network.clone(),
+            tensors: &self.start.editable(),
+            mask: &found.mask,
+            head: head.clone(),
+            head_learns: self.recipe.network.is_some() || self.recipe.head.kind == HeadKind::Trained,
+            recipe: self.recipe,
+            steps: stage.steps.clone(),
+            device: &self.device,
+        })?;
+        if let Some(rounding) = self.recipe.pack.rounding_in_training() {
+            training.round_deltas(rounding, |name| self.start.dtype(name));
         }
-        let mut fewer = (**images).clone();
-        fewer.truncate(CALIBRATION_IMAGES_MAX);
-        Arc::new(fewer)
+        Ok(training)
     }
 
-    /// Trains until the end or until stopped, and returns the seconds spent in steps.
+    /// Trains until the end of the stage or until stopped, and returns the seconds spent in steps.
     fn learn(
         &self,
         training: &mut Training,
         position: &mut Position,
-        calibration: Option<&Calibration>,
+        stage: &Stage,
+        found: &Found,
         progress: &mut dyn Progress,
     ) -> Result<f64> {
         let (schedule, seed) = (self.schedule, self.recipe.seed);
-        progress.phase(Phase::Training, schedule.total);
+        progress.phase(if stage.finds_mask { Phase::Searching } else { Phase::Training }, schedule.total);
         let (mut seconds, mut seen) = (0.0, 0);
         let mut order = (u64::MAX, Vec::new());
-        while position.step < schedule.total {
+        while position.step < stage.steps.end {
             if self.is_stopped() {
-                self.save(calibration, Some((position, training)))?;
+                self.save(found, Some((position, training)), stage)?;
                 break;
             }
             let (epoch, place) = schedule.place(position.step);
@@ -265,7 +245,7 @@ impl Journey<'_> {
             }
             let began = Instant::now();
             let batch = &order.1[place * schedule.batch..(place + 1) * schedule.batch];
-            let outcome = training.advance(self.crew, &self.task.train, batch, self.recipe, schedule.total);
+            let outcome = training.advance(self.crew, &self.task.train, batch, self.recipe);
             seconds += began.elapsed().as_secs_f64();
             seen += outcome.count;
             position.count(&outcome);
@@ -284,8 +264,8 @@ impl Journey<'_> {
                 let held_out = self.judge_on(training.network(), &self.head(training)?, &self.task.held_out)?;
                 progress.epoch(&position.end_epoch(held_out));
             }
-            if position.step.is_multiple_of(self.recipe.checkpoint_steps) && position.step < schedule.total {
-                self.save(calibration, Some((position, training)))?;
+            if position.step.is_multiple_of(self.recipe.checkpoint_steps) && position.step < stage.steps.end {
+                self.save(found, Some((position, training)), stage)?;
             }
         }
         Ok(seconds)
@@ -303,7 +283,6 @@ impl Journey<'_> {
         write_file(&self.out_dir.join(TUNED_FILE), &bytes)?;
         self.write_deltas(training)?;
         write_head(self.out_dir, &head)?;
-        let moments = training.learners().iter().map(|learner| 2 * 4 * learner.moments.mean.len() as u64);
         Ok(Run {
             name: self.recipe.name.clone(),
             recipe: self.identity.recipe.clone(),
@@ -319,7 +298,7 @@ impl Journey<'_> {
             base_accuracy: first.base_accuracy,
             accuracy,
             mask: found.report(),
-            optimizer_bytes: moments.sum(),
+            optimizer_bytes: training.learners().iter().map(Learner::optimizer_bytes).sum(),
         })
     }
 
@@ -355,11 +334,13 @@ impl Journey<'_> {
         accuracy(head, &features(self.crew, network, examples, &self.device), &examples.labels)
     }
 
-    fn save(&self, calibration: Option<&Calibration>, training: Option<(&Position, &Training)>) -> Result<()> {
+    fn save(&self, found: &Found, training: Option<(&Position, &Training)>, stage: &Stage) -> Result<()> {
+        let calibration = found.calibration.as_ref();
         let saving = Saving {
             identity: &self.identity,
             calibration: calibration.map(|calibration| (&calibration.candidates, &calibration.report)),
             training: training.map(|(position, training)| (position, training.learners())),
+            mask_by_training: stage.follows_a_search(),
         };
         saving.write(self.out_dir)
     }
@@ -370,6 +351,13 @@ impl Journey<'_> {
 
     fn stopped(&self, step: u64) -> Ending {
         Ending::Stopped { step, total: self.schedule.total }
+    }
+}
+
+impl Stage {
+    /// Whether the mask was found by the steps before it.
+    fn follows_a_search(&self) -> bool {
+        !self.finds_mask && self.steps.start > 0
     }
 }
 
@@ -386,6 +374,7 @@ impl Found {
             elements: tensors.iter().map(|tensor| tensor.elements).sum(),
             calibration: self.calibration.as_ref().map(|calibration| calibration.report.clone()),
             shared: self.shared.clone(),
+            moved_in: self.moved_in.clone(),
             tensors,
         }
     }
@@ -402,7 +391,8 @@ fn finished(identity: &Identity, out_dir: &Path) -> Result<Option<Run>> {
         recipe: run.recipe.clone(),
         data: run.data.clone(),
         base: run.base.clone(),
-        mask: run.mask.shared.as_ref().map(|shared| shared.pack.clone()),
+        mask: (run.mask.shared.as_ref().map(|shared| shared.pack.clone()))
+            .or_else(|| run.mask.moved_in.as_ref().map(|run| run.tuned.clone())),
     };
     match identity.first_difference(&then) {
         None => Ok(Some(run)),

@@ -45,6 +45,8 @@ pub enum Phase {
         /// All of them.
         rounds: u32,
     },
+    /// Learning, to find out what shall learn. A unit is an optimizer step.
+    Searching,
     /// Learning. A unit is an optimizer step.
     Training,
     /// Accuracy of the result, and writing it. One unit.
@@ -73,6 +75,7 @@ impl fmt::Display for Phase {
             Phase::Opening => f.write_str("opening"),
             Phase::MeasuringBase => f.write_str("measuring base"),
             Phase::Calibrating { round, rounds } => write!(f, "calibrating {round} of {rounds}"),
+            Phase::Searching => f.write_str("searching a mask"),
             Phase::Training => f.write_str("training"),
             Phase::Finishing => f.write_str("finishing"),
         }

@@ -74,8 +74,20 @@ pub struct MaskReport {
     /// Whose mask was taken, for the method that takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<SharedMask>,
+    /// In which run weights moved, for the method that looks at another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_in: Option<MovedIn>,
     /// Tensor by tensor, in the network's order.
     pub tensors: Vec<TensorReport>,
+}
+
+/// The run in which weights moved, and those that moved most are a mask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MovedIn {
+    /// Name in its recipe.
+    pub name: String,
+    /// SHA-256 of its `tuned.safetensors`.
+    pub tuned: String,
 }
 
 /// How much of a tensor learned.

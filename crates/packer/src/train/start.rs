@@ -1,5 +1,6 @@
 //! What a run starts from: a base bundle, or a fresh network.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -11,8 +12,9 @@ use taskvec_networks::{Network, NetworkConfig, with_weights};
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, Result, from_networks};
+use crate::finetune::HostHead;
+use crate::finetune::learner::Learner;
 use crate::finetune::leaves::{HostTensor, host_tensors};
-use crate::finetune::{HostHead, Learner};
 use crate::random::Random;
 use crate::recipe::{PixelRecipe, Recipe};
 use crate::run_folder::{f32_bytes, safetensors};
@@ -136,7 +138,7 @@ impl Start {
     /// `Damaged` when an entry is not a finite number.
     pub(crate) fn tuned(&self, learners: &[Learner]) -> Result<Vec<u8>> {
         for learner in learners {
-            if learner.values.iter().any(|value| !value.is_finite()) {
+            if learner.in_full().iter().any(|value| !value.is_finite()) {
                 return Err(Error::damaged(format!("training left numbers in `{}` that are not finite", learner.name))
                     .with_help("lower `optimizer.learning_rate`, or set `optimizer.clip_norm`"));
             }
@@ -148,10 +150,11 @@ impl Start {
     }
 
     fn whole(&self, learners: &[Learner]) -> Result<Vec<u8>> {
-        let learned: HashMap<&str, &[f32]> =
-            learners.iter().map(|learner| (learner.name.as_str(), learner.values.as_slice())).collect();
+        let learned: HashMap<&str, &Learner> =
+            learners.iter().map(|learner| (learner.name.as_str(), learner)).collect();
         let numbers = self.tensors.iter().map(|tensor| {
-            let values = learned.get(tensor.name.as_str()).copied().unwrap_or(&tensor.values);
+            let learner = learned.get(tensor.name.as_str());
+            let values = &learner.map_or(Cow::Borrowed(&tensor.values[..]), |learner| learner.computed());
             (tensor, tensor.shape.iter().map(|side| *side as u64).collect::<Vec<u64>>(), f32_bytes(values))
         });
         let numbers: Vec<_> = numbers.collect();

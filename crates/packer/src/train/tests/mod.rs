@@ -1,6 +1,7 @@
 //! Runs on a tiny network and drawn pictures: what comes out, on any number of threads, stopped or not.
 
 mod rounded;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::evaluate::table;
+use crate::finetune::dense;
+use crate::finetune::leaves::HostTensor;
+use crate::mask::Mask;
 use crate::random::Random;
 use crate::run_folder::{CHECKPOINT_FOLDER, HEAD_FILE, LABELS_FILE, f32_bytes, f32s, read_head, safetensors};
 
@@ -141,6 +145,18 @@ fn write_data(folder: &Path, kind: &str, classes: usize) {
     }
 }
 
+/// Of a training of ten steps with a head that learns.
+fn beginning<'a>(
+    start: &Start,
+    tensors: &'a [HostTensor],
+    mask: &'a Mask,
+    head: HostHead,
+    recipe: &'a Recipe,
+    device: &'a Device,
+) -> Beginning<'a> {
+    Beginning { network: start.network.clone(), tensors, mask, head, head_learns: true, recipe, steps: 0..10, device }
+}
+
 /// Everything that a finished run leaves, but for the times.
 fn results(folder: &Path) -> BTreeMap<&'static str, Vec<u8>> {
     let mut names = vec![RECIPE_FILE, TUNED_FILE, HEAD_FILE, LABELS_FILE, RUN_FILE];
@@ -247,8 +263,10 @@ impl Progress for StopAfter<'_> {
 fn a_run_that_was_stopped_again_and_again_ends_with_the_same_bytes() {
     let ground = Ground::new();
     let rounded = "method: random_mask, pack: {values: int3, rounded: in_training}";
-    for (number, settings) in
-        ["method: talos, augmentation: {shift_pixels: 1}", "method: dense", rounded].into_iter().enumerate()
+    for (number, settings) in ["method: talos, augmentation: {shift_pixels: 1}", "method: dense", rounded]
+        .into_iter()
+        .chain(ways::ALL)
+        .enumerate()
     {
         let recipe = ground.recipe(&skill(settings));
         let whole = ground.path(&format!("whole {number}"));
@@ -411,8 +429,8 @@ fn what_is_evaluated_is_on_a_plain_device() {
     let editable = start.editable();
     let shapes: Vec<_> = editable.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     let (mask, head) = (dense::mask(&shapes), start.fresh_head(4, 1));
-    let mut training = Training::begin(start.network.clone(), &editable, &mask, head, true, &recipe, &device).unwrap();
-    training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3], &recipe, 10);
+    let mut training = Training::begin(beginning(&start, &editable, &mask, head, &recipe, &device)).unwrap();
+    training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3], &recipe);
     let taskvec_networks::Network::Vit(vit) = training.network();
     assert!(!vit.norm.weight.val().is_autodiff());
 }

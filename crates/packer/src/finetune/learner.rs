@@ -1,0 +1,203 @@
+//! A tensor that learns: the numbers that the optimizer moves, and the tensor that follows from them.
+//!
+//! Most ways to train move the tensor's own elements, all of them or those in a mask. Others move numbers that the tensor is made
+//! of: the factors of a low rank, or a delta with a gate. What they need is said twice by each of them: how the delta follows from its
+//! numbers, and how the gradient of the tensor is **pulled back** to them. Network, shards and optimizer know of tensors and of
+//! lists of numbers, and never of a way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use burn::tensor::TensorData;
+use taskvec_pack::Dtype;
+use taskvec_pack::write::Rounding;
+
+use super::lora::LowRank;
+use super::rounded::Rounded;
+use super::{HEAD_BIAS, HEAD_WEIGHT};
+use crate::mask::Entries;
+use crate::optimizer::{Moments, StepFactors, learning_rate, squared_norm};
+use crate::recipe::OptimizerRecipe;
+use crate::task_vector::{Deltas, TensorDelta};
+
+/// A tensor that learns.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Learner {
+    /// Its name in the file, or one of the head's.
+    pub(crate) name: String,
+    /// Its shape.
+    pub(crate) shape: Vec<usize>,
+    /// Which of its elements may differ from the base.
+    pub(crate) entries: Entries,
+    /// What the optimizer moves.
+    pub(crate) parts: Vec<Part>,
+    /// How the tensor follows from the parts.
+    form: Form,
+    /// The tensor in the base, where a form or a rounding needs it.
+    base: Option<Arc<[f32]>>,
+    /// How the network's numbers differ from those in full; not at all if none.
+    rounded: Option<Rounded>,
+}
+
+/// Numbers that the optimizer moves, with their moments.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    /// What they are to their tensor.
+    pub(crate) role: Role,
+    /// Their shape.
+    pub(crate) shape: Vec<usize>,
+    /// Which of them move.
+    pub(crate) entries: Entries,
+    /// All of them.
+    pub(crate) values: Vec<f32>,
+    /// Moments of those that move.
+    pub(crate) moments: Moments,
+}
+
+/// What a part is to its tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// The tensor itself.
+    Values,
+    /// The factor that takes the inputs to the low rank.
+    Down,
+    /// The factor that takes the low rank to the outputs.
+    Up,
+}
+
+/// How the delta of a tensor follows from its parts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Form {
+    /// The one part is the tensor.
+    Plain,
+    /// A product of two factors.
+    LowRank(LowRank),
+}
+
+impl Role {
+    /// Its name in a checkpoint.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Role::Values => "values",
+            Role::Down => "down",
+            Role::Up => "up",
+        }
+    }
+}
+
+impl Part {
+    /// Numbers that have not moved yet.
+    pub(crate) fn new(role: Role, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Part {
+        let moments = Moments::zeros(entries.count(values.len()));
+        Part { role, shape, entries, values, moments }
+    }
+
+    /// Decay is for numbers of two or more dimensions.
+    fn decay(&self, recipe: &OptimizerRecipe) -> f64 {
+        if self.shape.len() >= 2 { recipe.weight_decay } else { 0.0 }
+    }
+}
+
+impl Learner {
+    /// A tensor whose own elements learn, those in `entries`.
+    pub(crate) fn plain(name: String, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Learner {
+        let part = Part::new(Role::Values, shape.clone(), entries.clone(), values);
+        Learner { name, shape, entries, parts: vec![part], form: Form::Plain, base: None, rounded: None }
+    }
+
+    /// A tensor that is `base` and what `form` makes of `parts`.
+    pub(crate) fn formed(name: String, shape: Vec<usize>, base: Arc<[f32]>, form: Form, parts: Vec<Part>) -> Learner {
+        Learner { name, shape, entries: Entries::All, parts, form, base: Some(base), rounded: None }
+    }
+
+    /// From here on the network has rounded deltas from the tensor as it is now, whose numbers are of `dtype` in the base.
+    pub(crate) fn round(&mut self, dtype: Dtype, rounding: Rounding) {
+        let base = self.base.get_or_insert_with(|| self.parts[0].values.as_slice().into());
+        self.rounded = Some(Rounded::new(Arc::clone(base), dtype, rounding));
+    }
+
+    /// Number of its elements.
+    pub(crate) fn element_count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The tensor in the base, where it was kept.
+    #[cfg(test)]
+    pub(crate) fn base(&self) -> Option<&[f32]> {
+        self.base.as_deref()
+    }
+
+    /// The tensor in full, before anything is rounded.
+    pub(crate) fn in_full(&self) -> Cow<'_, [f32]> {
+        let delta = match &self.form {
+            Form::Plain => return Cow::Borrowed(&self.parts[0].values),
+            Form::LowRank(form) => form.delta(&self.parts),
+        };
+        let base = self.base.iter().flat_map(|base| base.iter());
+        Cow::Owned(base.zip(delta).map(|(base, delta)| base + delta).collect())
+    }
+
+    /// The numbers that the network has.
+    pub(crate) fn computed(&self) -> Cow<'_, [f32]> {
+        match &self.rounded {
+            Some(rounded) => Cow::Owned(rounded.composed(&self.entries, &self.in_full())),
+            None => self.in_full(),
+        }
+    }
+
+    /// The rounded deltas that the network has, one for each entry of the mask, 0 or not: which they are decides how they
+    /// are cut into blocks. None where nothing is rounded.
+    pub(crate) fn delta(&self) -> Option<TensorDelta> {
+        let rounded = self.rounded.as_ref()?;
+        let values = self.in_full();
+        let mut indices = Vec::with_capacity(self.entries.count(values.len()));
+        self.entries.for_each(values.len(), |index| indices.push(index as u64));
+        Some(TensorDelta {
+            name: self.name.clone(),
+            dtype: rounded.dtype(),
+            shape: self.shape.iter().map(|side| *side as u64).collect(),
+            indices,
+            deltas: Deltas::Numbers(rounded.deltas(&self.entries, &values)),
+        })
+    }
+
+    /// The same, for the network.
+    pub(crate) fn to_data(&self) -> TensorData {
+        TensorData::new(self.computed().into_owned(), self.shape.clone())
+    }
+
+    /// From the gradient of the tensor to the gradients of the parts, and the sum of the squares that count for the clip norm. The
+    /// gradient is of the entries only, unless it `is_whole`; then its squares count, all of them.
+    pub(crate) fn pull_back(&self, gradient: Vec<f32>, is_whole: bool) -> (Vec<Vec<f32>>, f64) {
+        let gradients = match &self.form {
+            Form::Plain => {
+                let squared = squared_norm(&gradient);
+                let packed = if is_whole { self.entries.pack(gradient) } else { gradient };
+                return (vec![packed], squared);
+            }
+            Form::LowRank(form) => form.pull_back(&self.parts, gradient),
+        };
+        let squared = gradients.iter().map(|gradient| squared_norm(gradient)).sum();
+        (gradients, squared)
+    }
+
+    /// One step of all parts.
+    pub(crate) fn step(&mut self, recipe: &OptimizerRecipe, step: u64, total: u64, scale: f64, gradients: &[Vec<f32>]) {
+        let peak = recipe.head_learning_rate.filter(|_| self.is_head()).unwrap_or(recipe.learning_rate);
+        for (part, gradient) in self.parts.iter_mut().zip(gradients) {
+            let rate = learning_rate(recipe, peak, step, total);
+            let factors = StepFactors::new(recipe, step, rate, part.decay(recipe), scale);
+            part.moments.step(&factors, &mut part.values, &part.entries, gradient);
+        }
+    }
+
+    /// Bytes of the moments.
+    pub(crate) fn optimizer_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| 2 * 4 * part.moments.mean.len() as u64).sum()
+    }
+
+    /// Whether it belongs to the task's head and not to the network.
+    pub(crate) fn is_head(&self) -> bool {
+        self.name == HEAD_WEIGHT || self.name == HEAD_BIAS
+    }
+}

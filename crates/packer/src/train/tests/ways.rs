@@ -1,0 +1,159 @@
+//! Ways to train whose numbers are not the tensor's own: what they leave, and that they learn.
+
+use super::*;
+
+/// Settings of every such way, for tests of what holds for all.
+pub(super) const ALL: [&str; 5] = [
+    "method: lora, lora: {rank: 3}",
+    "method: lora, pack: {values: int4, rounded: in_training}",
+    "method: magnitude_mask, mask: {scope: per_row, rule: lowest}",
+    "method: lottery_mask, mask: {granule: row}",
+    "method: lottery_mask, mask: {search_share: 0.3}, pack: {values: int3, rounded: in_training}",
+];
+
+/// Learning brings the loss down and keeps what a head of class means was worth.
+fn assert_learned(name: &str, run: &Run) {
+    let (base, tuned) = (run.base_accuracy.unwrap().test.unwrap(), run.accuracy.test.unwrap());
+    assert!(tuned >= base - 0.05 && tuned > 0.7, "{name}: {base} became {tuned}");
+    assert!(run.epochs.last().unwrap().loss < run.epochs[0].loss, "{name}: {:?}", run.epochs);
+}
+
+/// Tuned minus base of a matrix, and its sides.
+fn delta(ground: &Ground, run: &str, name: &str) -> (Vec<f64>, usize, usize) {
+    let base = Checkpoint::open(&ground.path("base")).unwrap();
+    let tuned = Checkpoint::open(&ground.path(run).join(TUNED_FILE)).unwrap();
+    let tensor = base.tensor(name).unwrap();
+    let (then, now) = (f32s(&base.read(tensor).unwrap()), f32s(&tuned.read(tuned.tensor(name).unwrap()).unwrap()));
+    let delta = then.iter().zip(now).map(|(then, now)| f64::from(now) - f64::from(*then)).collect();
+    (delta, tensor.shape()[0] as usize, tensor.shape()[1] as usize)
+}
+
+/// What is left of the norm of a matrix when `rank` of its columns, the largest left each time, are taken out of all.
+fn left_after(mut matrix: Vec<f64>, rows: usize, columns: usize, rank: usize) -> f64 {
+    let norm = |matrix: &[f64]| matrix.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let whole = norm(&matrix);
+    for _ in 0..rank {
+        let column = |matrix: &[f64], at: usize| (0..rows).map(|row| matrix[row * columns + at]).collect::<Vec<f64>>();
+        let pivot = (0..columns).map(|at| column(&matrix, at)).max_by(|a, b| norm(a).total_cmp(&norm(b))).unwrap();
+        let length = norm(&pivot);
+        for at in 0..columns {
+            let along: f64 = pivot.iter().zip(column(&matrix, at)).map(|(pivot, value)| pivot * value).sum();
+            (0..rows).for_each(|row| matrix[row * columns + at] -= along / length / length * pivot[row]);
+        }
+    }
+    norm(&matrix) / whole
+}
+
+#[test]
+fn every_way_learns() {
+    let ground = Ground::new();
+    for (number, settings) in ALL.into_iter().enumerate() {
+        let run = ground.run(&skill(settings), &format!("run {number}"));
+        assert_learned(settings, &run);
+    }
+}
+
+#[test]
+fn a_delta_of_low_rank_has_that_rank_and_no_more() {
+    let ground = Ground::new();
+    let run = ground.run(&skill("method: lora, lora: {rank: 3, targets: ['*.mlp.*.weight']}"), "lora");
+    let changed = ground.changed("base", "lora");
+    for (name, indices) in &changed {
+        assert_eq!(indices.is_empty(), !name.contains(".mlp.") || name.ends_with("bias"), "`{name}`");
+    }
+    for name in ["blocks.0.mlp.fc1.weight", "blocks.1.mlp.fc2.weight"] {
+        let (delta, rows, columns) = delta(&ground, "lora", name);
+        let left = |rank| left_after(delta.clone(), rows, columns, rank);
+        // What is left is the rounding of base + delta to f32; a fourth direction of its own would leave as much as the third.
+        assert!(left(3) < 1e-3 && left(2) > 1e-2, "`{name}`: {} after 2, {} after 3", left(2), left(3));
+    }
+    // Factors of 3 by 16 and 3 by 32 in four matrices, and the head of four classes.
+    assert_eq!(run.optimizer_bytes, 8 * (4 * 3 * (16 + 32) + 4 * 17));
+    assert_eq!(run.mask.entries, 4 * 16 * 32);
+}
+
+/// LoTA: what moved most in a first part is the mask, and training starts from the base again.
+#[test]
+fn a_lottery_mask_is_what_moved_most_when_all_learned() {
+    let ground = Ground::new();
+    let settings = "method: lottery_mask, mask: {density: 0.05, frozen: [], search_share: 0.5}";
+    let run = ground.run(&skill(settings), "lottery");
+    assert_eq!((run.steps, run.optimizer_bytes), (42, 8 * (run.mask.entries + 4 * 17)));
+    // Its first part is a dense run of half the length, so another run may be that part: then all steps are inside the mask.
+    ground.run(&skill("method: dense").replace("epochs: 6", "steps: 21"), "dense");
+    let from = settings.replace("search_share: 0.5", "from: dense");
+    let other = ground.run(&skill(&from), "from dense");
+    assert_eq!(other.mask.tensors, run.mask.tensors);
+    assert_eq!(ground.changed("base", "lottery"), ground.changed("base", "from dense"));
+    assert_ne!(run.tuned, other.tuned);
+    let names = [&run, &other].map(|run| run.mask.moved_in.as_ref().map(|run| run.name.as_str()));
+    assert_eq!(names, [None, Some("signs")]);
+    assert_eq!(ground.run(&skill(&from), "from dense"), other, "a finished run is known by the run that it looked at");
+    let moved = ground.changed("base", "dense");
+    for (name, indices) in ground.changed("base", "from dense") {
+        assert!(indices.iter().all(|index| moved[&name].contains(index)), "`{name}`");
+    }
+}
+
+#[test]
+fn a_run_to_look_at_must_be_finished_and_on_the_same_base() {
+    let ground = Ground::new();
+    let text = skill("method: lottery_mask, mask: {from: dense}");
+    let refusal = || train(&ground.recipe(&text), &ground.path("run"), &mut (), &AtomicBool::new(false)).unwrap_err();
+    assert_eq!(refusal().kind(), crate::ErrorKind::Usage, "{}", refusal());
+    assert!(refusal().to_string().contains("`mask.from`") && refusal().help().is_some());
+    ground.bundle("base run", "other", StoredDtype::F32, |_, values| values[0] += 1.0);
+    ground.run(&skill("method: dense").replace("base: base", "base: other"), "dense");
+    assert_eq!(refusal().kind(), crate::ErrorKind::Mismatch, "{}", refusal());
+}
+
+#[test]
+fn masks_by_magnitude_take_the_ends_that_the_rule_says() {
+    let ground = Ground::new();
+    let base = Checkpoint::open(&ground.path("base")).unwrap();
+    let mean = |run: &str| {
+        let (mut sum, mut count) = (0.0, 0);
+        for (name, indices) in ground.changed("base", run) {
+            let values = f32s(&base.read(base.tensor(&name).unwrap()).unwrap());
+            indices.iter().for_each(|index| sum += f64::from(values[*index].abs()));
+            count += indices.len();
+        }
+        sum / count as f64
+    };
+    let weights = "maskable: ['*.weight']";
+    ground.run(&skill(&format!("method: magnitude_mask, mask: {{rule: lowest, {weights}}}")), "lowest");
+    ground.run(&skill(&format!("method: random_mask, mask: {{{weights}}}")), "random");
+    ground.run(&skill(&format!("method: magnitude_mask, mask: {{{weights}}}")), "highest");
+    assert!(2.0 * mean("lowest") < mean("random") && 2.0 * mean("random") < mean("highest"));
+}
+
+/// A whole tensor is in the mask or out of it.
+#[test]
+fn tensors_are_granules_too() {
+    let ground = Ground::new();
+    let run = ground.run(&skill("method: talos, mask: {density: 0.3, granule: tensor}"), "tensors");
+    let budget = 0.3 * run.mask.calibration.as_ref().unwrap().maskable as f64;
+    assert!(run.mask.entries > 0 && run.mask.entries as f64 <= budget, "{} of {budget}", run.mask.entries);
+    for tensor in &run.mask.tensors {
+        // Key biases are no candidates.
+        let whole = if tensor.name.ends_with("qkv.bias") { tensor.elements / 3 * 2 } else { tensor.elements };
+        assert!([0, whole].contains(&tensor.entries), "{tensor:?}");
+    }
+    let pack = crate::pack_run::pack_run(&ground.path("tensors"), &crate::pack_run::PackWishes::default()).unwrap();
+    let pack = taskvec_pack::Pack::read(&pack.encoded.bytes, &taskvec_pack::Limits::default()).unwrap();
+    assert_eq!(pack.manifest().granule, taskvec_pack::Granule::Tensor);
+}
+
+#[test]
+fn with_a_threshold_in_each_tensor_all_have_the_same_density() {
+    let ground = Ground::new();
+    let run = ground.run(&skill("method: talos, mask: {density: 0.1, scope: per_tensor, rounds: 2}"), "each");
+    for tensor in &run.mask.tensors {
+        let candidates = match tensor.name.as_str() {
+            "cls_token" | "pos_embed" => 0.0,
+            name if name.ends_with("qkv.bias") => tensor.elements as f64 / 1.5,
+            _ => tensor.elements as f64,
+        };
+        assert_eq!(tensor.entries, (0.1 * candidates).round() as u64, "{tensor:?}");
+    }
+}
