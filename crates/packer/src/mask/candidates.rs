@@ -144,27 +144,25 @@ impl Candidates {
         if scope == Scope::Global {
             return self.narrow(ranking, granule, share_of(first.count(), share));
         }
-        let mut fields: Vec<((usize, Range<usize>), Vec<(u64, Range<usize>, u64)>)> = Vec::new();
+        let mut fields: Vec<Field> = Vec::new();
         self.each_granule(ranking, granule, |tensor, range, key, size| {
-            let field = (tensor, first.tensors[tensor].field(scope, &range));
-            if fields.last().is_none_or(|(last, _)| *last != field) {
-                fields.push((field, Vec::new()));
+            let elements = first.tensors[tensor].field(scope, &range);
+            if fields.last().is_none_or(|last| last.tensor != tensor || last.elements != elements) {
+                fields.push(Field { tensor, elements, granules: Vec::new() });
             }
-            fields.last_mut().expect("one was just pushed").1.push((key, range, size));
+            fields.last_mut().expect("one was just pushed").granules.push((key, range, size));
         });
-        for ((tensor, field), mut granules) in fields {
-            let mut left = share_of(count_open(&first.tensors[tensor].open[field.clone()]), share);
-            granules.sort_by_key(|(key, ..)| *key);
-            let mut fitting = 0;
-            for (_, _, size) in &granules {
-                if *size > left && fitting > 0 {
-                    break;
+        for mut field in fields {
+            let open = &mut self.tensors[field.tensor].open;
+            let mut left = share_of(count_open(&first.tensors[field.tensor].open[field.elements]), share);
+            field.granules.sort_by_key(|(key, ..)| *key);
+            let mut is_full = false;
+            for (number, (_, range, size)) in field.granules.into_iter().enumerate() {
+                is_full |= size > left && number > 0;
+                left = left.saturating_sub(size);
+                if is_full {
+                    open[range].fill(false);
                 }
-                left = left.saturating_sub(*size);
-                fitting += 1;
-            }
-            for (_, range, _) in granules.drain(fitting..) {
-                self.tensors[tensor].open[range].fill(false);
             }
         }
     }
@@ -270,6 +268,14 @@ impl Candidates {
             }
         }
     }
+}
+
+/// Elements of a tensor that are compared with each other.
+struct Field {
+    tensor: usize,
+    elements: Range<usize>,
+    /// Key, elements and number of candidates of each granule.
+    granules: Vec<(u64, Range<usize>, u64)>,
 }
 
 impl CandidateTensor {

@@ -21,7 +21,7 @@ pub(super) enum MaskFrom {
     /// The pack whose mask is taken.
     Pack(MaskSource),
     /// The run in which weights moved.
-    Run(FinishedRun),
+    Run(Box<FinishedRun>),
 }
 
 /// The mask, and how it was found.
@@ -46,7 +46,7 @@ impl MaskFrom {
         let base = start.fingerprint();
         Ok(Some(match recipe.method {
             Method::LotteryMask => {
-                MaskFrom::Run(FinishedRun::open(&path, base.map(|base| base.to_string()).as_deref())?)
+                MaskFrom::Run(Box::new(FinishedRun::open(&path, base.map(|base| base.to_string()).as_deref())?))
             }
             _ => MaskFrom::Pack(MaskSource::open(&path, base)?),
         }))
