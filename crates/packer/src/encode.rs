@@ -334,6 +334,8 @@ fn method(method: Method) -> taskvec_pack::Method {
         Method::Lora => taskvec_pack::Method::LowRank,
         Method::MagnitudeMask => taskvec_pack::Method::MagnitudeMask,
         Method::LotteryMask => taskvec_pack::Method::LotteryMask,
+        Method::Taps => taskvec_pack::Method::TensorGates,
+        Method::DiffPruning => taskvec_pack::Method::DiffPruning,
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) struct Position {
     pub(crate) epochs: Vec<EpochReport>,
     /// Sum of the losses of the images of the epoch at hand.
     pub(crate) loss: f64,
+    /// Sum of what was added to them, where something is.
+    #[serde(default)]
+    pub(crate) penalty: Option<f64>,
     /// Images recognized in it.
     pub(crate) correct: u64,
     /// Images seen in it.
@@ -110,6 +113,9 @@ impl Position {
     pub(crate) fn count(&mut self, outcome: &StepOutcome) {
         self.step += 1;
         self.loss += outcome.loss * outcome.count as f64;
+        if let Some(penalty) = outcome.penalty {
+            *self.penalty.get_or_insert(0.0) += penalty * outcome.count as f64;
+        }
         self.correct += outcome.correct as u64;
         self.seen += outcome.count as u64;
     }
@@ -120,10 +126,11 @@ impl Position {
         let report = EpochReport {
             step: self.step,
             loss: self.loss / seen,
+            penalty: self.penalty.map(|penalty| penalty / seen),
             accuracy: self.correct as f64 / seen,
             held_out_accuracy,
         };
-        (self.loss, self.correct, self.seen) = (0.0, 0, 0);
+        (self.loss, self.penalty, self.correct, self.seen) = (0.0, None, 0, 0);
         self.epochs.push(report.clone());
         report
     }

@@ -12,8 +12,10 @@ use burn::tensor::TensorData;
 use taskvec_pack::Dtype;
 use taskvec_pack::write::Rounding;
 
+use super::diff_pruning::HardConcrete;
 use super::lora::LowRank;
 use super::rounded::Rounded;
+use super::taps::Gated;
 use super::{HEAD_BIAS, HEAD_WEIGHT};
 use crate::mask::Entries;
 use crate::optimizer::{Moments, StepFactors, learning_rate, squared_norm};
@@ -52,6 +54,28 @@ pub(crate) struct Part {
     pub(crate) values: Vec<f32>,
     /// Moments of those that move.
     pub(crate) moments: Moments,
+    /// How fast they move.
+    pub(crate) pace: Pace,
+}
+
+/// How fast a part moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Pace {
+    /// As the recipe says.
+    Recipe,
+    /// On the recipe's schedule, at most at this rate.
+    Scheduled(f64),
+    /// Always at this rate.
+    Constant(f64),
+}
+
+/// The gradients of parts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pulled {
+    /// One for each part.
+    pub(crate) gradients: Vec<Vec<f32>>,
+    /// What was added to the loss for this tensor, where something is.
+    pub(crate) penalty: Option<f64>,
 }
 
 /// What a part is to its tensor.
@@ -63,6 +87,12 @@ pub(crate) enum Role {
     Down,
     /// The factor that takes the low rank to the outputs.
     Up,
+    /// What is added to the base where a gate lets it.
+    Delta,
+    /// The gate of the whole tensor.
+    TensorGate,
+    /// The gates of its elements.
+    ElementGates,
 }
 
 /// How the delta of a tensor follows from its parts.
@@ -72,6 +102,10 @@ pub(crate) enum Form {
     Plain,
     /// A product of two factors.
     LowRank(LowRank),
+    /// A delta that is there or not.
+    Gated(Gated),
+    /// A delta with a gate for each element.
+    HardConcrete(HardConcrete),
 }
 
 impl Role {
@@ -81,6 +115,9 @@ impl Role {
             Role::Values => "values",
             Role::Down => "down",
             Role::Up => "up",
+            Role::Delta => "delta",
+            Role::TensorGate => "tensor gate",
+            Role::ElementGates => "element gates",
         }
     }
 }
@@ -89,12 +126,13 @@ impl Part {
     /// Numbers that have not moved yet.
     pub(crate) fn new(role: Role, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Part {
         let moments = Moments::zeros(entries.count(values.len()));
-        Part { role, shape, entries, values, moments }
+        Part { role, shape, entries, values, moments, pace: Pace::Recipe }
     }
 
-    /// Decay is for numbers of two or more dimensions.
+    /// Decay is for numbers of two or more dimensions, and not for gates.
     fn decay(&self, recipe: &OptimizerRecipe) -> f64 {
-        if self.shape.len() >= 2 { recipe.weight_decay } else { 0.0 }
+        let is_gate = matches!(self.role, Role::TensorGate | Role::ElementGates);
+        if self.shape.len() >= 2 && !is_gate { recipe.weight_decay } else { 0.0 }
     }
 }
 
@@ -132,6 +170,8 @@ impl Learner {
         let delta = match &self.form {
             Form::Plain => return Cow::Borrowed(&self.parts[0].values),
             Form::LowRank(form) => form.delta(&self.parts),
+            Form::Gated(form) => form.delta(&self.parts),
+            Form::HardConcrete(form) => form.delta(&self.parts),
         };
         let base = self.base.iter().flat_map(|base| base.iter());
         Cow::Owned(base.zip(delta).map(|(base, delta)| base + delta).collect())
@@ -146,9 +186,9 @@ impl Learner {
     }
 
     /// The rounded deltas that the network has, one for each entry of the mask, 0 or not: which they are decides how they
-    /// are cut into blocks. None where nothing is rounded.
+    /// are cut into blocks. None where nothing is rounded, or nothing differs.
     pub(crate) fn delta(&self) -> Option<TensorDelta> {
-        let rounded = self.rounded.as_ref()?;
+        let rounded = self.rounded.as_ref().filter(|_| self.changes() != Entries::None)?;
         let values = self.in_full();
         let mut indices = Vec::with_capacity(self.entries.count(values.len()));
         self.entries.for_each(values.len(), |index| indices.push(index as u64));
@@ -166,28 +206,73 @@ impl Learner {
         TensorData::new(self.computed().into_owned(), self.shape.clone())
     }
 
-    /// From the gradient of the tensor to the gradients of the parts, and the sum of the squares that count for the clip norm. The
-    /// gradient is of the entries only, unless it `is_whole`; then its squares count, all of them.
-    pub(crate) fn pull_back(&self, gradient: Vec<f32>, is_whole: bool) -> (Vec<Vec<f32>>, f64) {
-        let gradients = match &self.form {
+    /// Goes to `values` in its entries, where its own elements learn.
+    pub(crate) fn take_values(&mut self, values: &[f32]) {
+        if self.form == Form::Plain {
+            let own = &mut self.parts[0].values;
+            self.entries.for_each(values.len(), |index| own[index] = values[index]);
+        }
+    }
+
+    /// Before a step: what is drawn for it is drawn.
+    pub(crate) fn prepare(&mut self, step: u64) {
+        if let Form::HardConcrete(form) = &mut self.form {
+            form.draw(&self.parts, step);
+        }
+    }
+
+    /// After the last step: what was drawn takes the value that it has without noise.
+    pub(crate) fn settle(&mut self) {
+        if let Form::HardConcrete(form) = &mut self.form {
+            form.settle(&self.parts);
+        }
+    }
+
+    /// From the gradient of the tensor to the gradients of the parts, when this share of the run is done, and the sum of the
+    /// squares that count for the clip norm. The gradient is of the entries only, unless it `is_whole`; then its squares count, all
+    /// of them.
+    pub(crate) fn pull_back(&self, gradient: Vec<f32>, is_whole: bool, share: f64) -> (Pulled, f64) {
+        let pulled = match &self.form {
             Form::Plain => {
                 let squared = squared_norm(&gradient);
                 let packed = if is_whole { self.entries.pack(gradient) } else { gradient };
-                return (vec![packed], squared);
+                return (Pulled { gradients: vec![packed], penalty: None }, squared);
             }
-            Form::LowRank(form) => form.pull_back(&self.parts, gradient),
+            Form::LowRank(form) => Pulled { gradients: form.pull_back(&self.parts, gradient), penalty: None },
+            Form::Gated(form) => form.pull_back(&self.parts, gradient, share),
+            Form::HardConcrete(form) => form.pull_back(&self.parts, gradient),
         };
-        let squared = gradients.iter().map(|gradient| squared_norm(gradient)).sum();
-        (gradients, squared)
+        let squared = pulled.gradients.iter().map(|gradient| squared_norm(gradient)).sum();
+        (pulled, squared)
     }
 
     /// One step of all parts.
     pub(crate) fn step(&mut self, recipe: &OptimizerRecipe, step: u64, total: u64, scale: f64, gradients: &[Vec<f32>]) {
         let peak = recipe.head_learning_rate.filter(|_| self.is_head()).unwrap_or(recipe.learning_rate);
         for (part, gradient) in self.parts.iter_mut().zip(gradients) {
-            let rate = learning_rate(recipe, peak, step, total);
+            let rate = match part.pace {
+                Pace::Recipe => learning_rate(recipe, peak, step, total),
+                Pace::Scheduled(peak) => learning_rate(recipe, peak, step, total),
+                Pace::Constant(rate) => rate,
+            };
             let factors = StepFactors::new(recipe, step, rate, part.decay(recipe), scale);
             part.moments.step(&factors, &mut part.values, &part.entries, gradient);
+        }
+    }
+
+    /// Its gate, and whether it is open; none where it has none.
+    pub(crate) fn gate(&self) -> Option<(f32, bool)> {
+        match &self.form {
+            Form::Gated(form) => Some((self.parts[1].values[0], form.is_open(&self.parts))),
+            _ => None,
+        }
+    }
+
+    /// The entries in which it differs from the base as it is now.
+    pub(crate) fn changes(&self) -> Entries {
+        match self.gate() {
+            Some((_, false)) => Entries::None,
+            _ => self.entries.clone(),
         }
     }
 

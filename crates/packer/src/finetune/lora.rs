@@ -133,12 +133,12 @@ mod tests {
         let direction: Vec<f32> = (0..24).map(|_| random.normal()).collect();
         let tensor = learner.in_full();
         let gradient = direction.iter().zip(tensor.iter()).map(|(by, value)| 2.0 * by * value).collect();
-        let (found, squared) = learner.pull_back(gradient, false);
+        let (found, squared) = learner.pull_back(gradient, false, 0.0);
         let parts: Vec<Vec<f64>> =
             learner.parts.iter().map(|part| part.values.iter().map(|value| f64::from(*value)).collect()).collect();
         let base = learner.base().unwrap().to_vec();
         let mut norm = 0.0;
-        for (part, found) in found.iter().enumerate() {
+        for (part, found) in found.gradients.iter().enumerate() {
             for (index, found) in found.iter().enumerate() {
                 let at = |by: f64| {
                     let mut parts = parts.clone();

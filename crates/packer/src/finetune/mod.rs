@@ -9,6 +9,7 @@
 pub(crate) mod attention_only;
 pub(crate) mod checkpoint;
 pub(crate) mod dense;
+mod diff_pruning;
 pub(crate) mod learner;
 pub(crate) mod leaves;
 pub(crate) mod lora;
@@ -18,6 +19,7 @@ mod rounded;
 pub(crate) mod shards;
 pub(crate) mod shared_mask;
 pub(crate) mod sparse;
+mod taps;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -29,7 +31,7 @@ use taskvec_networks::Network;
 use taskvec_pack::Dtype;
 use taskvec_pack::write::Rounding;
 
-use self::learner::{Learner, Role};
+use self::learner::{Learner, Pulled, Role};
 use self::leaves::{HostTensor, replaced};
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
 use crate::augment::augment;
@@ -39,7 +41,7 @@ use crate::examples::Examples;
 use crate::mask::{Entries, Mask};
 use crate::optimizer::{Moments, clip_scale};
 use crate::random::Random;
-use crate::recipe::{AugmentationRecipe, ClipOver, Method, OptimizerRecipe, Recipe};
+use crate::recipe::{AugmentationRecipe, ClipOver, OptimizerRecipe, Recipe};
 
 /// What the head's weight is called among the tensors that learn.
 pub(crate) const HEAD_WEIGHT: &str = "head.weight";
@@ -73,6 +75,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) recipe: &'a Recipe,
     /// The steps that are made on one schedule.
     pub(crate) steps: Range<u64>,
+    /// Whether they are there to find the mask of those behind them.
+    pub(crate) finds_mask: bool,
     /// Where the network is.
     pub(crate) device: &'a Device,
 }
@@ -99,6 +103,8 @@ pub(crate) struct StepOutcome {
     pub(crate) correct: usize,
     /// Images in the batch.
     pub(crate) count: usize,
+    /// What was added to the loss, before the step, where something is.
+    pub(crate) penalty: Option<f64>,
 }
 
 impl HostHead {
@@ -114,12 +120,13 @@ impl Training {
     /// # Errors
     /// `Usage` when neither a weight nor the head learns.
     pub(crate) fn begin(beginning: Beginning<'_>) -> Result<Training> {
-        let Beginning { network, tensors, mask, head, head_learns, recipe, steps, device } = beginning;
+        let Beginning { network, tensors, mask, head, head_learns, recipe, steps, finds_mask, device } = beginning;
         let mut learners = Vec::new();
         let mut ids = HashMap::new();
         let mut places = HashMap::new();
         let masks: HashMap<&str, &Entries> =
             mask.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.entries)).collect();
+        let count_of_tensors = mask.tensors.iter().filter(|tensor| tensor.entry_count() > 0).count();
         for tensor in tensors {
             let count = tensor.values.len();
             let entries = masks.get(tensor.name.as_str()).map_or(Entries::None, |entries| (*entries).clone());
@@ -128,7 +135,9 @@ impl Training {
             }
             places.insert(tensor.id, learners.len());
             ids.insert(tensor.name.clone(), tensor.id);
-            learners.push(learner(tensor, entries, recipe));
+            let mut learner = learner(tensor, entries, recipe, finds_mask, count_of_tensors);
+            learner.prepare(steps.start);
+            learners.push(learner);
         }
         if head_learns {
             let shape = vec![head.bias.len(), head.feature_width];
@@ -193,11 +202,28 @@ impl Training {
                 };
                 (part.values, part.moments) = (values, moments);
             }
+            learner.prepare(step);
         }
         self.step = step;
         let data = self.learners.iter().map(Learner::to_data).collect();
         self.renew(data);
         Ok(())
+    }
+
+    /// At the end of a stage: what is drawn takes the value that it has without noise.
+    pub(crate) fn settle(&mut self) {
+        self.learners.iter_mut().for_each(Learner::settle);
+    }
+
+    /// Goes on from where another stage has left what learns here, too; with no moments. To be called before the first step.
+    pub(crate) fn go_on_from(&mut self, before: &Training) {
+        for learner in &mut self.learners {
+            if let Some(then) = before.learners.iter().find(|then| then.name == learner.name) {
+                learner.take_values(&then.in_full());
+            }
+        }
+        let data = self.learners.iter().map(Learner::to_data).collect();
+        self.renew(data);
     }
 
     /// What learns.
@@ -231,12 +257,13 @@ impl Training {
         recipe: &Recipe,
     ) -> StepOutcome {
         let mut results = self.run_shards(crew, examples, indices, recipe);
+        let gradients = self.gradients(crew, &mut results);
         let outcome = StepOutcome {
             loss: results.iter().map(|result| result.loss).sum(),
             correct: results.iter().map(|result| result.correct).sum(),
             count: indices.len(),
+            penalty: gradients.iter().filter_map(|(pulled, _)| pulled.penalty).reduce(|sum, penalty| sum + penalty),
         };
-        let gradients = self.gradients(crew, &mut results);
         let squared: f64 = gradients.iter().map(|(_, squared)| squared).sum();
         let scale = clip_scale(squared, recipe.optimizer.clip_norm);
         self.update(crew, gradients, &recipe.optimizer, scale);
@@ -272,14 +299,15 @@ impl Training {
     }
 
     /// The gradients of the batch, those of its parts for each learner, and the squares that count for the clip norm.
-    fn gradients(&mut self, crew: &Crew, results: &mut [ShardResult]) -> Vec<(Vec<Vec<f32>>, f64)> {
-        let keeps_all = self.plan.keeps_all;
+    fn gradients(&mut self, crew: &Crew, results: &mut [ShardResult]) -> Vec<(Pulled, f64)> {
+        let (keeps_all, (step, total)) = (self.plan.keeps_all, self.place());
+        let share = step as f64 / total as f64;
         let tasks: Vec<_> = (std::mem::take(&mut self.learners).into_iter().enumerate())
             .map(|(place, learner)| {
                 let parts: Vec<Vec<f32>> =
                     results.iter_mut().map(|result| std::mem::take(&mut result.gradients[place])).collect();
                 move || {
-                    let gradients = learner.pull_back(sum(parts.into_iter()), keeps_all);
+                    let gradients = learner.pull_back(sum(parts.into_iter()), keeps_all, share);
                     (learner, gradients)
                 }
             })
@@ -289,14 +317,15 @@ impl Training {
         gradients
     }
 
-    fn update(&mut self, crew: &Crew, gradients: Vec<(Vec<Vec<f32>>, f64)>, recipe: &OptimizerRecipe, scale: f64) {
-        let (step, total) = (self.step - self.steps.start, self.steps.end - self.steps.start);
+    fn update(&mut self, crew: &Crew, gradients: Vec<(Pulled, f64)>, recipe: &OptimizerRecipe, scale: f64) {
+        let ((step, total), next) = (self.place(), self.step + 1);
         let learners = std::mem::take(&mut self.learners);
         let tasks: Vec<_> = (learners.into_iter().zip(gradients))
-            .map(|(mut learner, (gradients, _))| {
+            .map(|(mut learner, (pulled, _))| {
                 let recipe = recipe.clone();
                 move || {
-                    learner.step(&recipe, step, total, scale, &gradients);
+                    learner.step(&recipe, step, total, scale, &pulled.gradients);
+                    learner.prepare(next);
                     let data = learner.to_data();
                     (learner, data)
                 }
@@ -304,8 +333,13 @@ impl Training {
             .collect();
         let (learners, data) = crew.map(tasks).into_iter().unzip();
         self.learners = learners;
-        self.step += 1;
+        self.step = next;
         self.renew(data);
+    }
+
+    /// The step at hand on its schedule, and how many that has.
+    fn place(&self) -> (u64, u64) {
+        (self.step - self.steps.start, self.steps.end - self.steps.start)
     }
 
     /// Puts the learners' numbers into the network and the head.
@@ -324,12 +358,18 @@ impl Training {
     }
 }
 
-/// How `tensor` learns: as itself, in `entries`, or as its method makes it of other numbers.
-fn learner(tensor: &HostTensor, entries: Entries, recipe: &Recipe) -> Learner {
-    match (recipe.method, &recipe.lora) {
-        (Method::Lora, Some(recipe_lora)) => lora::learner(tensor, recipe_lora, recipe.seed),
-        _ => Learner::plain(tensor.name.clone(), tensor.shape.clone(), entries, tensor.values.clone()),
+/// How `tensor`, one of `count`, learns: as itself, in `entries`, or as its method makes it of other numbers.
+fn learner(tensor: &HostTensor, entries: Entries, recipe: &Recipe, finds_mask: bool, count: usize) -> Learner {
+    if let Some(lora) = &recipe.lora {
+        return lora::learner(tensor, lora, recipe.seed);
     }
+    if let Some(taps) = &recipe.taps {
+        return taps::learner(tensor, taps, count);
+    }
+    if let Some(pruning) = recipe.diff_pruning.as_ref().filter(|_| finds_mask) {
+        return diff_pruning::learner(tensor, pruning, recipe.seed);
+    }
+    Learner::plain(tensor.name.clone(), tensor.shape.clone(), entries, tensor.values.clone())
 }
 
 /// Which images each step sees: all of them once per epoch, in an order drawn for the epoch. What does not fill a batch at

@@ -1,8 +1,8 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
 use super::{
-    AugmentationRecipe, ClipOver, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe, PackRecipe, Recipe,
-    Rounded, Scope, Values,
+    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe,
+    PackRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
 };
 use crate::error::{Error, Result};
 
@@ -102,13 +102,15 @@ impl Recipe {
         };
         self.check_choice()?;
         belongs("lora", Method::Lora, "lora", self.lora.is_some())?;
-        if let Some(lora) = &self.lora {
-            lora.check()?;
-            if self.optimizer.clip_over == ClipOver::All {
-                return Err(Error::usage("`optimizer.clip_over` is `all` and `method` is `lora`").with_help(
-                    "what learns are the factors, and their gradients are what `masked` counts; leave it out",
-                ));
-            }
+        belongs("taps", Method::Taps, "taps", self.taps.is_some())?;
+        belongs("diff_pruning", Method::DiffPruning, "diff_pruning", self.diff_pruning.is_some())?;
+        self.lora.as_ref().map_or(Ok(()), LoraRecipe::check)?;
+        self.taps.as_ref().map_or(Ok(()), TapsRecipe::check)?;
+        self.diff_pruning.as_ref().map_or(Ok(()), DiffPruningRecipe::check)?;
+        let has_own = matches!(self.method, Method::Lora | Method::Taps | Method::DiffPruning);
+        if has_own && self.optimizer.clip_over == ClipOver::All {
+            return Err(Error::usage("`optimizer.clip_over` is `all` and what learns are not the weights themselves")
+                .with_help("`masked` counts the gradients of what learns; leave it out"));
         }
         Ok(())
     }
@@ -125,7 +127,7 @@ impl Recipe {
         match mask.search_share {
             Some(_) if !self.searches() => {
                 return Err(Error::usage("`mask.search_share` is given and no mask is looked for by training")
-                    .with_help("`method: lottery_mask` without `mask.from` looks for one"));
+                    .with_help("`method: diff_pruning` looks for one, and `lottery_mask` without `mask.from`"));
             }
             Some(share) => within("mask.search_share", share, share > 0.0 && share < 1.0, "above 0, below 1")?,
             None if self.searches() => return Err(Error::usage("`mask.search_share` is missing")),
@@ -158,6 +160,31 @@ impl LoraRecipe {
             return Err(Error::usage("`lora.targets` is empty: nothing could learn"));
         }
         Ok(())
+    }
+}
+
+impl TapsRecipe {
+    fn check(&self) -> Result<()> {
+        within("taps.penalty", self.penalty, (0.0..=1e6).contains(&self.penalty), "0 to 1000000")?;
+        within("taps.warmup_share", self.warmup_share, (0.0..1.0).contains(&self.warmup_share), "0 or more, below 1")?;
+        let rate = self.gate_learning_rate;
+        within("taps.gate_learning_rate", rate, rate > 0.0 && rate <= 10.0, "more than 0, at most 10")?;
+        within(
+            "taps.threshold",
+            self.threshold,
+            self.threshold > 0.0 && self.threshold <= 10.0,
+            "more than 0, at most 10",
+        )?;
+        let begins_open = self.gate >= self.threshold && self.gate <= 10.0;
+        within("taps.gate", self.gate, begins_open, "`taps.threshold` or more, at most 10")
+    }
+}
+
+impl DiffPruningRecipe {
+    fn check(&self) -> Result<()> {
+        within("diff_pruning.penalty", self.penalty, (0.0..=1e6).contains(&self.penalty), "0 to 1000000")?;
+        let rate = self.gate_learning_rate;
+        within("diff_pruning.gate_learning_rate", rate, rate > 0.0 && rate <= 10.0, "more than 0, at most 10")
     }
 }
 

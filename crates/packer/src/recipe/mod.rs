@@ -32,7 +32,7 @@ pub use settings::{
     AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,
     PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
 };
-pub use ways::LoraRecipe;
+pub use ways::{DiffPruningRecipe, LoraRecipe, TapsRecipe};
 
 /// Sets recipe digests apart from all other digests of this project.
 const DOMAIN: &[u8] = b"taskvec recipe v1\0";
@@ -78,6 +78,12 @@ pub struct Recipe {
     /// The factors of deltas of low rank, for the method that has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraRecipe>,
+    /// The gates of tensors, for the method that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taps: Option<TapsRecipe>,
+    /// The gates of elements, for the method that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_pruning: Option<DiffPruningRecipe>,
     /// The task's output layer.
     #[serde(default)]
     pub head: HeadRecipe,
@@ -137,8 +143,11 @@ impl Recipe {
 
     /// Writes out the settings that the method has of its own and that were left to their defaults.
     fn fill_in(&mut self) {
-        if self.method == Method::Lora {
-            self.lora.get_or_insert_default();
+        match self.method {
+            Method::Lora => drop(self.lora.get_or_insert_default()),
+            Method::Taps => drop(self.taps.get_or_insert_default()),
+            Method::DiffPruning => drop(self.diff_pruning.get_or_insert_default()),
+            _ => {}
         }
         if self.method.ranks() {
             self.mask.rule.get_or_insert_default();
@@ -150,7 +159,7 @@ impl Recipe {
 
     /// Whether the mask is looked for by training first.
     fn searches(&self) -> bool {
-        self.method == Method::LotteryMask && self.mask.from.is_none()
+        self.method == Method::DiffPruning || self.method == Method::LotteryMask && self.mask.from.is_none()
     }
 
     /// Share of the steps in which the mask is looked for; none where it is not looked for by training.

@@ -41,6 +41,10 @@ pub enum Method {
     MagnitudeMask,
     /// Those that move most when all learn (LoTA; Panda et al. 2024): in a first part of the run, or in another run.
     LotteryMask,
+    /// All of the tensors whose gates stay open (TAPS; Wallingford et al., CVPR 2022).
+    Taps,
+    /// The largest deltas of a first part of the run in which each has a gate (diff pruning; Guo et al., ACL 2021).
+    DiffPruning,
 }
 
 /// How a mask is found.
@@ -127,7 +131,7 @@ impl Method {
 
     /// Whether it chooses among entries by the settings of `mask`.
     pub(crate) const fn chooses(self) -> bool {
-        matches!(self, Method::Talos | Method::RandomMask | Method::MostSensitive) || self.ranks()
+        matches!(self, Method::Talos | Method::RandomMask | Method::MostSensitive | Method::DiffPruning) || self.ranks()
     }
 }
 

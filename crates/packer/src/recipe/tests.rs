@@ -157,6 +157,11 @@ fn settings_of_a_way_to_train_belong_to_it() {
     assert_eq!((lottery.mask.rule, lottery.mask.search_share), (Some(Rule::Highest), Some(0.5)));
     let from = parse(&with("method: lottery_mask\nmask: {from: run}")).unwrap();
     assert_eq!((from.mask.rule, from.mask.search_share), (Some(Rule::Highest), None));
+    let taps = parse(&with("method: taps")).unwrap();
+    assert_eq!((taps.taps, taps.mask.search_share), (Some(TapsRecipe::default()), None));
+    let pruning = parse(&with("method: diff_pruning\nmask: {density: 0.005}")).unwrap();
+    assert_eq!(pruning.diff_pruning, Some(DiffPruningRecipe::default()));
+    assert_eq!((pruning.mask.rule, pruning.mask.search_share), (None, Some(0.5)));
     struct Case(&'static str, &'static str);
     let cases = [
         Case("method: talos\nlora: {rank: 4}", "`lora` is given and `method` is another"),
@@ -165,6 +170,13 @@ fn settings_of_a_way_to_train_belong_to_it() {
         Case("method: lora\nlora: {targets: []}", "`lora.targets` is empty"),
         Case("method: lora\noptimizer: {clip_over: all}", "`optimizer.clip_over` is `all`"),
         Case("method: lora\nlora: {rnk: 4}", "unknown key `rnk`"),
+        Case("method: dense\ntaps: {penalty: 1}", "`taps` is given and `method` is another"),
+        Case("method: taps\ntaps: {gate: 0.05}", "`taps.gate` is 0.05, expected `taps.threshold` or more"),
+        Case("method: taps\ntaps: {warmup_share: 1}", "`taps.warmup_share` is 1"),
+        Case("method: taps\nmask: {scope: per_row}", "`mask.scope` is given and `method` chooses nothing"),
+        Case("method: taps\noptimizer: {clip_over: all}", "`optimizer.clip_over` is `all`"),
+        Case("method: diff_pruning\ndiff_pruning: {penalty: -1}", "`diff_pruning.penalty` is -1"),
+        Case("method: diff_pruning\nmask: {rule: lowest}", "`mask.rule` is given and `method` has a rule"),
         Case("method: dense\nmask: {scope: per_row}", "`mask.scope` is given and `method` chooses nothing"),
         Case("method: talos\nmask: {rule: highest}", "`mask.rule` is given and `method` has a rule of its own"),
         Case("method: talos\nmask: {scope: per_row, granule: row}", "`mask.scope` is no larger than `mask.granule`"),

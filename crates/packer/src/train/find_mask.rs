@@ -91,7 +91,9 @@ impl Journey<'_> {
             (Method::MagnitudeMask, None) => {
                 return known(ranked::mask(&editable, &ranked::magnitudes(&editable), recipe, rule)?);
             }
-            (Method::LotteryMask, None) => return known(ranked::before_it_is_found(&shapes, recipe)?),
+            (Method::LotteryMask | Method::DiffPruning | Method::Taps, None) => {
+                return known(ranked::before_it_is_found(&shapes, recipe)?);
+            }
             // The recipe's check has seen to it that the last one has a source.
             (Method::Talos | Method::MostSensitive | Method::RandomMask | Method::SharedMask, None) => {}
         }

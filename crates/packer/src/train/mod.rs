@@ -34,7 +34,7 @@ use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
 use crate::finetune::learner::Learner;
 use crate::finetune::{Beginning, HostHead, Schedule, Training};
 use crate::mask::TensorMask;
-use crate::recipe::{HeadKind, Recipe};
+use crate::recipe::{HeadKind, Method, Recipe};
 use crate::run_folder::{
     DELTAS_FILE, RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
 };
@@ -46,7 +46,7 @@ pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX,
 pub use find_mask::CALIBRATION_IMAGES_MAX;
 use find_mask::{Found, MaskFrom};
 pub use progress::{Phase, Progress, StepReport};
-pub use report::{Accuracy, EpochReport, MaskReport, MovedIn, Run, TensorReport, Timing};
+pub use report::{Accuracy, EpochReport, GateReport, MaskReport, MovedIn, Run, TensorReport, Timing};
 pub(crate) use start::{Start, read_network};
 
 /// Threads of a crew, at most: more shards than this do not exist.
@@ -156,9 +156,13 @@ impl Journey<'_> {
         }
         let mut seconds = self.learn(&mut training, &mut position, &stage, &found, progress)?;
         if stage.finds_mask && position.step == stage.steps.end {
+            training.settle();
             found.mask = self.mask_by_training(&training)?;
             stage = self.stage(position.step);
-            training = self.begin(&found, &first.head, &stage)?;
+            let before = std::mem::replace(&mut training, self.begin(&found, &first.head, &stage)?);
+            if self.recipe.method == Method::DiffPruning {
+                training.go_on_from(&before);
+            }
             self.save(&found, Some((&position, &training)), &stage)?;
             seconds += self.learn(&mut training, &mut position, &stage, &found, progress)?;
         }
@@ -213,6 +217,7 @@ impl Journey<'_> {
             head_learns: self.recipe.network.is_some() || self.recipe.head.kind == HeadKind::Trained,
             recipe: self.recipe,
             steps: stage.steps.clone(),
+            finds_mask: stage.finds_mask,
             device: &self.device,
         })?;
         if let Some(rounding) = self.recipe.pack.rounding_in_training() {
@@ -297,7 +302,7 @@ impl Journey<'_> {
             epochs: position.epochs,
             base_accuracy: first.base_accuracy,
             accuracy,
-            mask: found.report(),
+            mask: found.report(training),
             optimizer_bytes: training.learners().iter().map(Learner::optimizer_bytes).sum(),
         })
     }
@@ -362,19 +367,26 @@ impl Stage {
 }
 
 impl Found {
-    fn report(&self) -> MaskReport {
+    /// Of what differs from the base in the end.
+    fn report(&self, training: &Training) -> MaskReport {
+        let learner = |name: &str| training.learners().iter().find(|learner| learner.name == name);
         let tensor = |tensor: &TensorMask| TensorReport {
             name: tensor.name.clone(),
-            entries: tensor.entry_count(),
+            entries: learner(&tensor.name).map_or(0, |learner| learner.changes().count(tensor.element_count()) as u64),
             elements: tensor.element_count() as u64,
         };
         let tensors: Vec<TensorReport> = self.mask.tensors.iter().map(tensor).collect();
+        let gate = |learner: &Learner| {
+            let (gate, is_open) = learner.gate()?;
+            Some(GateReport { name: learner.name.clone(), gate, is_open })
+        };
         MaskReport {
-            entries: self.mask.entry_count(),
+            entries: tensors.iter().map(|tensor| tensor.entries).sum(),
             elements: tensors.iter().map(|tensor| tensor.elements).sum(),
             calibration: self.calibration.as_ref().map(|calibration| calibration.report.clone()),
             shared: self.shared.clone(),
             moved_in: self.moved_in.clone(),
+            gates: training.learners().iter().filter_map(gate).collect(),
             tensors,
         }
     }

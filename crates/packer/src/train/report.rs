@@ -56,6 +56,9 @@ pub struct EpochReport {
     pub step: u64,
     /// Mean loss of its batches.
     pub loss: f64,
+    /// Mean of what was added to the loss, where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f64>,
     /// Share recognized of its images, each before the step that it was part of.
     pub accuracy: f64,
     /// Share recognized of the images held out, at its end.
@@ -77,8 +80,22 @@ pub struct MaskReport {
     /// In which run weights moved, for the method that looks at another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_in: Option<MovedIn>,
+    /// The gates of tensors, for the method that has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateReport>,
     /// Tensor by tensor, in the network's order.
     pub tensors: Vec<TensorReport>,
+}
+
+/// The gate of a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// The tensor's name.
+    pub name: String,
+    /// What the gate ended at.
+    pub gate: f32,
+    /// Whether the tensor differs from the base.
+    pub is_open: bool,
 }
 
 /// The run in which weights moved, and those that moved most are a mask.

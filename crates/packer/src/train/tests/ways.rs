@@ -3,12 +3,15 @@
 use super::*;
 
 /// Settings of every such way, for tests of what holds for all.
-pub(super) const ALL: [&str; 5] = [
+pub(super) const ALL: [&str; 8] = [
     "method: lora, lora: {rank: 3}",
     "method: lora, pack: {values: int4, rounded: in_training}",
     "method: magnitude_mask, mask: {scope: per_row, rule: lowest}",
     "method: lottery_mask, mask: {granule: row}",
     "method: lottery_mask, mask: {search_share: 0.3}, pack: {values: int3, rounded: in_training}",
+    "method: taps, taps: {penalty: 0.1, gate_learning_rate: 0.01}",
+    "method: diff_pruning",
+    "method: diff_pruning, diff_pruning: {structured: true}, mask: {granule: row}, pack: {values: int4, rounded: in_training}",
 ];
 
 /// Learning brings the loss down and keeps what a head of class means was worth.
@@ -155,5 +158,58 @@ fn with_a_threshold_in_each_tensor_all_have_the_same_density() {
             _ => tensor.elements as f64,
         };
         assert_eq!(tensor.entries, (0.1 * candidates).round() as u64, "{tensor:?}");
+    }
+}
+
+/// TAPS: which tensors a task needs is the result, and the others are the base's, bit for bit.
+#[test]
+fn tensors_whose_gates_are_shut_are_the_bases() {
+    let ground = Ground::new();
+    let taps = |penalty: f64| format!("method: taps, taps: {{penalty: {penalty}, gate_learning_rate: 0.01}}");
+    let open = |penalty: f64| {
+        let name = format!("taps {penalty}");
+        let run = ground.run(&skill(&taps(penalty)), &name);
+        let changed = ground.changed("base", &name);
+        let pack = crate::pack_run::pack_run(&ground.path(&name), &crate::pack_run::PackWishes::default()).unwrap();
+        let pack = taskvec_pack::Pack::read(&pack.encoded.bytes, &taskvec_pack::Limits::default()).unwrap();
+        assert_eq!(pack.manifest().method, taskvec_pack::Method::TensorGates);
+        assert_eq!(run.mask.gates.len(), changed.len() - 2, "class token and position embedding have none");
+        for gate in &run.mask.gates {
+            let tensor = run.mask.tensors.iter().find(|tensor| tensor.name == gate.name).unwrap();
+            assert_eq!(tensor.entries, if gate.is_open { tensor.elements } else { 0 }, "{gate:?}");
+            assert_eq!(gate.is_open, gate.gate >= 0.1, "{gate:?}");
+            assert_eq!(gate.is_open, !changed[&gate.name].is_empty(), "{gate:?}");
+            assert_eq!(pack.tensors().any(|tensor| tensor.name() == gate.name), gate.is_open, "{gate:?}");
+        }
+        assert!(run.epochs[1].penalty.unwrap() > 0.0);
+        // A gate beside each delta, and all moments are there whether it is open or not.
+        let gated = run.mask.tensors.iter().filter(|tensor| run.mask.gates.iter().any(|gate| gate.name == tensor.name));
+        let deltas: u64 = gated.map(|tensor| tensor.elements).sum();
+        assert_eq!(run.optimizer_bytes, 8 * (deltas + run.mask.gates.len() as u64 + 4 * 17));
+        run.mask.gates.iter().filter(|gate| gate.is_open).count()
+    };
+    let [all, some, none] = [0.0001, 0.1, 1000.0].map(open);
+    assert!(all > some && some > none, "{all} {some} {none}");
+}
+
+/// Trap: a threshold keeps about as many as were asked for, and ties make them more.
+#[test]
+fn diff_pruning_ends_with_exactly_the_density_that_was_asked_for() {
+    let ground = Ground::new();
+    for (density, settings) in [(0.05, ""), (0.005, ", diff_pruning: {structured: true}")] {
+        let name = format!("pruned {density}");
+        let run = ground.run(&skill(&format!("method: diff_pruning, mask: {{density: {density}}}{settings}")), &name);
+        // All but class token and position embedding, and the key biases of two blocks.
+        let count = |frozen: &str| run.mask.tensors.iter().find(|tensor| tensor.name == frozen).unwrap().elements;
+        let maskable = run.mask.elements - count("cls_token") - count("pos_embed") - 2 * 16;
+        assert_eq!(run.mask.entries, (density * maskable as f64).round() as u64);
+        let changed = ground.changed("base", &name);
+        let changes: usize = changed.values().map(Vec::len).sum();
+        assert!(changes as u64 <= run.mask.entries && changes as f64 > 0.95 * run.mask.entries as f64);
+        assert!(changed["cls_token"].is_empty() && changed["pos_embed"].is_empty());
+        assert_eq!(run.optimizer_bytes, 8 * (run.mask.entries + 4 * 17), "the second part is a run in a mask");
+        let penalties: Vec<bool> = run.epochs.iter().map(|epoch| epoch.penalty.is_some()).collect();
+        assert_eq!(penalties, [true, true, true, false, false, false]);
+        assert!(run.epochs[5].loss < run.epochs[0].loss, "{:?}", run.epochs);
     }
 }
