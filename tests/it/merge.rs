@@ -70,5 +70,5 @@ fn the_same_recipes_give_mergekits_numbers() {
     let script = repository().join("tests/mergekit/compare.py");
     let compared = told(Command::new(python).arg(script).arg(programs::folder().join("taskvec")).arg(out.path()));
     compared.ended_with(0);
-    assert_eq!(compared.stdout.lines().count(), 15, "{compared}");
+    assert_eq!(compared.stdout.lines().count(), 18, "{compared}");
 }

@@ -22,8 +22,10 @@ from safetensors.torch import load_file, save_file
 taskvec, out = sys.argv[1], pathlib.Path(sys.argv[2])
 OFF_MAX = 1e-6
 # Where mergekit loses all of a model's deltas, and we keep the largest: breadcrumbs on a tensor of which the density is not even
-# one element. (Its magnitude trimming has kept one since 0.1.5; breadcrumbs round to none.)
-LOST = {"breadcrumbs": "scale", "breadcrumbs_ties": "scale"}
+# one element, and SCE on one of which the share is not. (Its magnitude trimming has kept one since 0.1.5; these round to none.)
+LOST = {"breadcrumbs": "scale", "breadcrumbs_ties": "scale", "sce, a share": "scale"}
+# Where mergekit's coefficients are equal although the models are not: its SCE takes mean squares below a millionth for nothing.
+EQUAL = "sce, small deltas"
 
 
 def models() -> None:
@@ -33,6 +35,9 @@ def models() -> None:
     save_file(base, out / "base.safetensors")
     for name in ("one", "two", "three"):
         tuned = {key: value + torch.randn(value.shape, generator=random) / 50 for key, value in base.items()}
+        save_file(tuned, out / f"{name}.safetensors")
+    for name, size in (("small_one", 1e-4), ("small_two", 4e-4)):
+        tuned = {key: value + torch.randn(value.shape, generator=random) * size for key, value in base.items()}
         save_file(tuned, out / f"{name}.safetensors")
 
 
@@ -60,6 +65,9 @@ RECIPES = {
     "della": recipe("della", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.5}}, {}),
     "della_linear": recipe("della_linear", {"one": {"weight": 0.5, "density": 0.6}, "two": {"weight": 0.6, "density": 0.5}}, {}),
     "model_stock": recipe("model_stock", {"one": {}, "two": {}, "three": {}}, {}),
+    "sce": recipe("sce", {"one": {}, "two": {}, "three": {}}, {}),
+    "sce, a share": recipe("sce", {"one": {}, "two": {}, "three": {}}, {"select_topk": 0.3}),
+    "sce, small deltas": recipe("sce", {"small_one": {}, "small_two": {}}, {}),
 }
 
 
@@ -110,6 +118,32 @@ def theirs(config: dict, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     return load_file(next((out / "theirs").glob("*.safetensors")))
 
 
+def with_equal_coefficients(config: dict) -> dict[str, torch.Tensor]:
+    """The mean of the deltas that have the sign of their sum: SCE without its coefficients."""
+    base = load_file(out / "base.safetensors")
+    tuned = [load_file(out / entry["model"]) for entry in config["models"]]
+    merged = {}
+    for name, weights in base.items():
+        deltas = torch.stack([model[name] - weights for model in tuned])
+        agreeing = deltas.sign() == torch.where(deltas.sum(0) >= 0, 1, -1)
+        merged[name] = weights + (deltas * agreeing).sum(0) / agreeing.sum(0).clamp(min=1)
+    return merged
+
+
+def sce_in_double(config: dict) -> dict[str, torch.Tensor]:
+    """SCE as published, on all elements."""
+    base = load_file(out / "base.safetensors")
+    tuned = [load_file(out / entry["model"]) for entry in config["models"]]
+    merged = {}
+    for name, weights in base.items():
+        deltas = torch.stack([model[name] - weights for model in tuned]).double()
+        squares = deltas.square().flatten(1).mean(1)
+        coefficients = (squares / squares.sum()).reshape(-1, *[1] * weights.dim())
+        coefficients = coefficients * (deltas.sign() == torch.where(deltas.sum(0) >= 0, 1, -1))
+        merged[name] = (weights + (deltas * coefficients).sum(0) / coefficients.sum(0).clamp(min=1e-6)).float()
+    return merged
+
+
 if __name__ == "__main__":
     models()
     failed = False
@@ -118,9 +152,15 @@ if __name__ == "__main__":
         expected = theirs(config, masks(config) if is_drawn else [])
         found = ours(config, "ours.safetensors")
         lost = LOST.get(name)
+        if name == EQUAL:
+            # Proof of the defect: mergekit is what it would be without coefficients, and far from what it is with them.
+            equal = with_equal_coefficients(config)
+            failed |= max((equal[key] - expected[key]).abs().max().item() for key in expected) > OFF_MAX
+            failed |= max((found[key] - expected[key]).abs().max().item() for key in expected) < 50 * OFF_MAX
+            expected = sce_in_double(config)
         off = max((found[key] - expected[key]).abs().max().item() for key in expected if key != lost)
         if lost:
-            # 0.9 of one element is none, and so is 0.6.
+            # 0.9 of one element is none, and so are 0.6 and 0.3.
             base = load_file(out / "base.safetensors")[lost]
             failed |= not torch.equal(expected[lost], base) or torch.equal(found[lost], base)
         failed |= not off <= OFF_MAX or found.keys() != expected.keys()

@@ -54,9 +54,18 @@ pub(super) fn slerp(base: &[f32], other: &[f32], t: f64) -> Vec<f32> {
     pairs().map(|(a, b)| (of_base * a + of_other * b) as f32).collect()
 }
 
+/// The sum of `deltas`, each times its coefficient and all times `lambda`.
+pub(super) fn mixture(deltas: &[&[f32]], coefficients: &[f64], lambda: f64) -> Vec<f32> {
+    let element = |at: usize| {
+        let sum: f64 = deltas.iter().zip(coefficients).map(|(deltas, factor)| factor * f64::from(deltas[at])).sum();
+        (lambda * sum) as f32
+    };
+    (0..deltas.first().map_or(0, |deltas| deltas.len())).map(element).collect()
+}
+
 /// The mean of `deltas`, as far towards them as they agree: `n c / (1 + (n - 1) c)` of it, with `c` the mean cosine of their
 /// pairs. Where that has no value, nothing.
-pub(super) fn model_stock(deltas: &[Vec<f32>]) -> Vec<f32> {
+pub(super) fn model_stock(deltas: &[&[f32]]) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let lengths: Vec<f64> = deltas.iter().map(|deltas| dot(deltas, deltas).sqrt()).collect();
     let mut cosines = Vec::new();
@@ -73,5 +82,5 @@ pub(super) fn model_stock(deltas: &[Vec<f32>]) -> Vec<f32> {
         let mean = deltas.iter().map(|deltas| f64::from(deltas[at])).sum::<f64>() / count;
         (towards * mean) as f32
     };
-    (0..deltas.first().map_or(0, Vec::len)).map(element).collect()
+    (0..deltas.first().map_or(0, |deltas| deltas.len())).map(element).collect()
 }

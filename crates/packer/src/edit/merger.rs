@@ -3,13 +3,19 @@
 //! [`Merger::prepare`] looks at the whole model where the method has to, and keeps a few numbers of it; [`Merger::tensor`] then merges
 //! one tensor. Of each model, one tensor is in memory at a time.
 
-use super::combine;
+use std::borrow::Cow;
+
+use super::bases::Basis;
+use super::gram::Gram;
 use super::method::MergeMethod;
-use super::models::{MergeModels, MergeTensor};
-use super::settings::{MergeParameters, MergeSettings};
+use super::models::MergeModels;
+use super::settings::{CART_RANK, MergeParameters, MergeSettings, Scope, TASKS_MIN, THRESHOLD};
 use super::sparsify::sparsify;
+use super::trim::Trim;
+use super::{awd, cart, combine, consensus, sce, tsv};
 use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::recipe::Pattern;
 
 /// A merge that is ready to be made.
 ///
@@ -32,6 +38,17 @@ use crate::random::Random;
 pub struct Merger<'a> {
     settings: &'a MergeSettings,
     models: &'a dyn MergeModels,
+    seen: Seen,
+}
+
+/// What was seen of the whole model.
+enum Seen {
+    /// Nothing: each tensor is on its own.
+    Nothing,
+    /// Which deltas of each model stay.
+    Trims(Vec<Trim>),
+    /// How much of each task vector is in the result.
+    Coefficients(Vec<f64>),
 }
 
 /// A merged tensor, as its method finds it.
@@ -65,7 +82,27 @@ impl<'a> Merger<'a> {
         if expected != found {
             return Err(Error::mismatch(format!("the merge names {expected} models, found {found}")));
         }
-        Ok(Merger { settings, models })
+        check_patterns(settings, models)?;
+        let seen = match settings.method {
+            MergeMethod::Ties if settings.parameters.scope == Some(Scope::Global) => {
+                let density = |model| settings.of(model).density.unwrap_or(1.0);
+                Seen::Trims(Trim::of(models, &(0..found).map(density).collect::<Vec<_>>())?)
+            }
+            MergeMethod::Awd => {
+                let weights: Vec<f64> = (0..found).map(|model| settings.of(model).weight.unwrap_or(1.0)).collect();
+                let gram = Gram::of(models)?;
+                let gram = if settings.parameters.normalize == Some(true) { gram.normalized() } else { gram };
+                let redundant = awd::redundant(&gram, settings.descent());
+                Seen::Coefficients(awd::coefficients(&weights, &redundant))
+            }
+            MergeMethod::Bases => {
+                let names: Vec<&str> = settings.models.iter().map(|model| model.name.as_str()).collect();
+                let basis = Basis::search(&Gram::of(models)?.normalized(), &names, settings.seed, settings.search());
+                Seen::Coefficients(settings.task().map_or_else(|| basis.sum(), |task| basis.reconstruction(task)))
+            }
+            _ => Seen::Nothing,
+        };
+        Ok(Merger { settings, models, seen })
     }
 
     /// Merges a tensor by its place among [`MergeModels::tensors`].
@@ -80,31 +117,45 @@ impl<'a> Merger<'a> {
     pub(super) fn tensor_over(&self, at: usize, base: &[f32]) -> Result<MergedTensor> {
         let (method, shared) = (self.settings.method, &self.settings.parameters);
         let normalize = shared.normalize.unwrap_or(method.normalizes());
-        let each = 0..self.settings.models.len();
-        let deltas = || each.clone().map(|model| Ok(self.models.deltas(model, at, base)?.into_owned()));
+        let lambda = shared.lambda.unwrap_or(1.0);
         let weights = || {
             let weights = |model| Ok((self.weight(model), self.models.weights(model, at, base)?.into_owned()));
-            each.clone().map(weights).collect::<Result<Vec<_>>>()
+            (0..self.models.model_count()).map(weights).collect::<Result<Vec<_>>>()
         };
-        Ok(match method {
-            MergeMethod::Linear => MergedTensor::Weights(combine::linear(&weights()?, normalize)),
+        match method {
+            MergeMethod::Linear => return Ok(MergedTensor::Weights(combine::linear(&weights()?, normalize))),
             MergeMethod::Slerp => {
                 let others = weights()?;
                 let other = others.first().map_or(base, |(_, weights)| weights);
-                MergedTensor::Weights(combine::slerp(base, other, shared.t.unwrap_or(0.5)))
+                return Ok(MergedTensor::Weights(combine::slerp(base, other, shared.t.unwrap_or(0.5))));
             }
-            MergeMethod::ModelStock => {
-                MergedTensor::Deltas(combine::model_stock(&deltas().collect::<Result<Vec<_>>>()?))
+            _ => {}
+        }
+        let deltas = (0..self.models.model_count()).map(|model| self.models.deltas(model, at, base));
+        let deltas = deltas.collect::<Result<Vec<_>>>()?;
+        let each: Vec<&[f32]> = deltas.iter().map(|deltas| &**deltas).collect();
+        let threshold = |model: usize| self.parameters(model).threshold.unwrap_or(THRESHOLD);
+        Ok(MergedTensor::Deltas(match (method, &self.seen) {
+            (_, Seen::Coefficients(coefficients)) => combine::mixture(&each, coefficients, lambda),
+            (MergeMethod::ModelStock, _) => combine::model_stock(&each),
+            (MergeMethod::Sce, _) => sce::sce(&each, shared.select_topk.unwrap_or(1.0), lambda),
+            (MergeMethod::Consensus, _) => {
+                let thresholds: Vec<f64> = (0..each.len()).map(threshold).collect();
+                consensus::consensus(&each, &thresholds, shared.tasks_min.unwrap_or(TASKS_MIN), lambda)
             }
+            (MergeMethod::TallMask, _) => {
+                let task = self.settings.task().unwrap_or_default();
+                consensus::of_one_task(&each, task, threshold(task), lambda)
+            }
+            (MergeMethod::Cart, _) => cart::cart(&each, self.sides(at), shared.rank.unwrap_or(CART_RANK), lambda),
+            (MergeMethod::Tsv, _) => tsv::tsv(&each, self.sides(at), shared.rank, lambda),
             _ => {
-                let mut weighted = Vec::new();
-                for (model, deltas) in deltas().enumerate() {
-                    weighted.push((self.weight(model), self.sparsified(model, &self.models.tensors()[at], deltas?)));
-                }
-                let lambda = shared.lambda.unwrap_or(1.0) as f32;
-                MergedTensor::Deltas(combine::sum(&weighted, method, normalize, lambda))
+                let kept =
+                    |(model, deltas): (usize, Cow<'_, [f32]>)| (self.weight(model), self.kept(model, at, deltas));
+                let weighted: Vec<_> = deltas.into_iter().enumerate().map(kept).collect();
+                combine::sum(&weighted, method, normalize, lambda as f32)
             }
-        })
+        }))
     }
 
     fn parameters(&self, model: usize) -> MergeParameters {
@@ -115,10 +166,21 @@ impl<'a> Merger<'a> {
         self.parameters(model).weight.unwrap_or(1.0) as f32
     }
 
-    /// What the method leaves of a model's deltas.
-    fn sparsified(&self, model: usize, tensor: &MergeTensor, mut deltas: Vec<f32>) -> Vec<f32> {
-        let method = self.settings.method;
-        if let Some(how) = method.sparsifier() {
+    /// Rows and columns of a tensor that is a matrix, and one of those that are meant.
+    fn sides(&self, at: usize) -> Option<[usize; 2]> {
+        let tensor = &self.models.tensors()[at];
+        let patterns = self.settings.parameters.matrices.as_deref();
+        let is_meant = patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(&tensor.name)));
+        <[usize; 2]>::try_from(&tensor.shape[..]).ok().filter(|sides| is_meant && !sides.contains(&0))
+    }
+
+    /// What the method leaves of a model's deltas in a tensor.
+    fn kept(&self, model: usize, at: usize, deltas: Cow<'_, [f32]>) -> Vec<f32> {
+        let (method, tensor) = (self.settings.method, &self.models.tensors()[at]);
+        let mut deltas = deltas.into_owned();
+        if let Seen::Trims(trims) = &self.seen {
+            trims[model].apply(at, &mut deltas);
+        } else if let Some(how) = method.sparsifier() {
             let row = match &tensor.shape[..] {
                 [] | [_] => deltas.len(),
                 [_, rest @ ..] => rest.iter().product(),
@@ -128,6 +190,17 @@ impl<'a> Merger<'a> {
             sparsify(&mut deltas, row, how, &self.parameters(model), rescale, &mut random);
         }
         deltas
+    }
+}
+
+/// That each of the recipe's patterns means something.
+fn check_patterns(settings: &MergeSettings, models: &dyn MergeModels) -> Result<()> {
+    let names = || models.tensors().iter().map(|tensor| tensor.name.as_str());
+    let fits_none = |pattern: &&Pattern| !names().any(|name| pattern.matches(name));
+    match settings.parameters.matrices.iter().flatten().find(fits_none) {
+        None => Ok(()),
+        Some(pattern) => Err(Error::usage(format!("`matrices` names `{pattern}`, which fits no tensor"))
+            .with_help(format!("the base's tensors begin with {}", names().take(8).collect::<Vec<_>>().join(", ")))),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Rescale;
 
-/// A way to merge. In all of them a tensor is on its own: shares are of a tensor, never of the whole model.
+/// A way to merge. A tensor is on its own (shares are of a tensor), unless a method says that it looks at the whole model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MergeMethod {
@@ -30,6 +30,20 @@ pub enum MergeMethod {
     DellaLinear,
     /// Between the base and the mean of the models, as far as their deltas agree (Jang et al. 2024).
     ModelStock,
+    /// The deltas that vary most, weighted by their squares, without minorities (Wan et al. 2024).
+    Sce,
+    /// The sum of the deltas, where enough tasks need it (Wang et al. 2024).
+    Consensus,
+    /// The same sum, where one task needs it: that task again, from what all have in common.
+    TallMask,
+    /// The mean of the models, and few directions of what each has beside it (Choi et al. 2024).
+    Cart,
+    /// The singular vectors of all tasks, moved apart (Gargiulo et al. 2025).
+    Tsv,
+    /// The sum of the deltas without what is redundant in the whole model (Xiong et al. 2024).
+    Awd,
+    /// The sum of a few mixtures of the whole models, or one task out of them (Zeng et al. 2025).
+    Bases,
 }
 
 /// Which deltas of a model stay.
@@ -60,6 +74,13 @@ impl MergeMethod {
             MergeMethod::Della => "della",
             MergeMethod::DellaLinear => "della_linear",
             MergeMethod::ModelStock => "model_stock",
+            MergeMethod::Sce => "sce",
+            MergeMethod::Consensus => "consensus",
+            MergeMethod::TallMask => "tall_mask",
+            MergeMethod::Cart => "cart",
+            MergeMethod::Tsv => "tsv",
+            MergeMethod::Awd => "awd",
+            MergeMethod::Bases => "bases",
         }
     }
 
@@ -88,7 +109,22 @@ impl MergeMethod {
         Rescale::Magnitudes(matches!(self.sparsifier(), Some(Sparsifier::Random | Sparsifier::ByRank)))
     }
 
+    /// Whether each model has a coefficient, which has to be given.
     pub(super) fn is_weighted(self) -> bool {
-        !matches!(self, MergeMethod::Slerp | MergeMethod::ModelStock)
+        use MergeMethod::{Awd, Breadcrumbs, BreadcrumbsTies, DareLinear, DareTies, Della, DellaLinear};
+        use MergeMethod::{Linear, TaskArithmetic, Ties};
+        match self {
+            Linear | TaskArithmetic | Ties | DareLinear | DareTies | Breadcrumbs | BreadcrumbsTies => true,
+            Della | DellaLinear | Awd => true,
+            MergeMethod::Slerp | MergeMethod::ModelStock | MergeMethod::Sce => false,
+            MergeMethod::Consensus | MergeMethod::TallMask => false,
+            MergeMethod::Cart | MergeMethod::Tsv | MergeMethod::Bases => false,
+        }
+    }
+
+    /// Whether mergekit has it, whose recipes may hold parameters that their method does not read.
+    pub(super) fn is_mergekits(self) -> bool {
+        use MergeMethod::{Awd, Bases, Cart, Consensus, TallMask, Tsv};
+        !matches!(self, Consensus | TallMask | Cart | Tsv | Awd | Bases)
     }
 }

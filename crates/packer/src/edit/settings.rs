@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 
-use super::method::{MergeMethod, Sparsifier};
-use crate::error::{Error, Result};
+use super::awd::Descent;
+use super::bases::Search;
+use super::method::MergeMethod;
+use crate::recipe::Pattern;
 
 /// How models are merged.
 ///
@@ -48,7 +50,8 @@ pub struct MergeParameters {
     pub gamma: Option<f64>,
     /// How far a delta's chance is from the density (DELLA), 0 to 1. Default: 0.15.
     pub epsilon: Option<f64>,
-    /// Whether the sum is divided by the weights that went into it. Default: for `linear`, `ties` and `della`.
+    /// Whether the sum is divided by the weights that went into it; for `awd`, whether lengths are measured by those of the task
+    /// vectors. Default: for `linear`, `ties` and `della`.
     pub normalize: Option<bool>,
     /// Whether, and how, what stays is scaled. Default: `true` where deltas are dropped at random.
     pub rescale: Option<Rescale>,
@@ -58,6 +61,45 @@ pub struct MergeParameters {
     pub t: Option<f64>,
     /// How mergekit holds its masks in memory. Changes nothing here.
     pub int8_mask: Option<bool>,
+    /// Of what `density` is a share (ties). Default: `tensor`.
+    pub scope: Option<Scope>,
+    /// Share of the elements that stay, those that vary most (sce), 0 to 1. Default: 1.
+    pub select_topk: Option<f64>,
+    /// A task needs an element if its delta is larger than this times what the other tasks sum up to (consensus, tall_mask; the published
+    /// `lambda_t`), from 0. Default: 0.4.
+    pub threshold: Option<f64>,
+    /// How many tasks have to need an element (consensus), 1 to all. Default: 2.
+    pub tasks_min: Option<usize>,
+    /// The model that is put together again (tall_mask, bases), as it is named in `models`. Default: none; `tall_mask` needs one, `bases`
+    /// adds up the whole basis.
+    pub task: Option<String>,
+    /// Rank that matrices keep, as a share of their smaller side (cart, tsv), above 0 and up to 1. Default: 0.08 for `cart`; for `tsv`
+    /// one over the number of models.
+    pub rank: Option<f64>,
+    /// Which of the matrices are reduced (cart, tsv), by their names. Default: `["*"]`.
+    pub matrices: Option<Vec<Pattern>>,
+    /// What the length of the redundant vector costs (awd), from 0. Default: 0.1.
+    pub penalty: Option<f64>,
+    /// Vectors of the basis (bases), 1 to the number of models. Default: none; it has to be given.
+    pub vectors: Option<usize>,
+    /// How even mixtures are (bases), above 0. Default: 5.
+    pub temperature: Option<f64>,
+    /// Weight decay (bases), from 0. Default: 0.000001.
+    pub decay: Option<f64>,
+    /// How far a step of the search goes (awd, bases), above 0. Default: 0.01.
+    pub rate: Option<f64>,
+    /// Steps of the search (awd, bases), up to a million. Default: 300 for `awd`, 6000 for `bases`.
+    pub steps: Option<usize>,
+}
+
+/// Of what a density is a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Of each tensor, as mergekit has it.
+    Tensor,
+    /// Of the whole model, as TIES was published (Yadav et al. 2023).
+    Global,
 }
 
 /// How what stays of a tensor is scaled.
@@ -84,6 +126,12 @@ pub enum NamedRescale {
 pub(super) const EPSILON: f64 = 0.15;
 /// Default of [`MergeParameters::gamma`].
 pub(super) const GAMMA: f64 = 0.01;
+/// Default of [`MergeParameters::threshold`]: the middle of the published grid.
+pub(super) const THRESHOLD: f64 = 0.4;
+/// Default of [`MergeParameters::tasks_min`].
+pub(super) const TASKS_MIN: usize = 2;
+/// Default of [`MergeParameters::rank`] for CART.
+pub(super) const CART_RANK: f64 = 0.08;
 
 impl MergeSettings {
     /// Models of these names, each parameter at its default, the seed 0.
@@ -91,60 +139,6 @@ impl MergeSettings {
         let model = |name: N| ModelSettings { name: name.into(), parameters: MergeParameters::default() };
         let models = names.into_iter().map(model).collect();
         MergeSettings { method, parameters: MergeParameters::default(), models, seed: 0 }
-    }
-
-    /// That the method can be followed with these numbers.
-    ///
-    /// # Errors
-    /// `Usage` with the name of the parameter.
-    pub fn check(&self) -> Result<()> {
-        let tuned = self.models.len();
-        let (least, most) = match self.method {
-            MergeMethod::Slerp => (1, 1),
-            MergeMethod::ModelStock => (2, usize::MAX),
-            _ => (1, usize::MAX),
-        };
-        let name = self.method.name();
-        if tuned < least || tuned > most {
-            let clause = format!("`{name}` merges {least} models or more beside the base, found {tuned}");
-            let clause =
-                if most == 1 { format!("`{name}` takes one model beside the base, found {tuned}") } else { clause };
-            return Err(Error::usage(clause).with_help("list them under `models`"));
-        }
-        if self.method == MergeMethod::Slerp && self.parameters.t.is_none() {
-            return Err(
-                Error::usage("`slerp` needs a place between the two models").with_help("say `parameters: {t: 0.5}`")
-            );
-        }
-        for (at, model) in self.models.iter().enumerate() {
-            let shared = &model.parameters;
-            if shared.normalize.is_some() || shared.rescale.is_some() || shared.lambda.is_some() || shared.t.is_some() {
-                let clause = format!("`{}`: normalize, rescale, lambda and t are for all models", model.name);
-                return Err(Error::usage(clause).with_help("move them to the `parameters` of the recipe"));
-            }
-            let steered = self.of(at);
-            if self.method.is_weighted() && steered.weight.is_none() {
-                return Err(Error::usage(format!("`{}` has no weight", model.name))
-                    .with_help("say `parameters: {weight: 0.5}`, there or for all models"));
-            }
-            let shares = [("density", steered.density), ("gamma", steered.gamma), ("epsilon", steered.epsilon)];
-            for (key, share) in shares {
-                if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-                    let found = share.unwrap_or_default();
-                    return Err(Error::usage(format!("`{key}` is {found}, expected a share from 0 to 1"))
-                        .with_help("a tenth is 0.1"));
-                }
-            }
-            let (density, epsilon) = (steered.density.unwrap_or(1.0), steered.epsilon.unwrap_or(EPSILON));
-            let is_chance = density >= 1.0 || density <= 0.0 || density + epsilon < 1.0 && density - epsilon > 0.0;
-            if self.method.sparsifier() == Some(Sparsifier::ByRank) && !is_chance {
-                return Err(Error::usage(format!(
-                    "density {density} with epsilon {epsilon} gives chances beyond 0 and 1"
-                ))
-                .with_help("choose a smaller `epsilon`"));
-            }
-        }
-        Ok(())
     }
 
     /// The parameters of a model: its own, or else those for all.
@@ -155,7 +149,31 @@ impl MergeSettings {
             density: own.density.or(all.density),
             gamma: own.gamma.or(all.gamma),
             epsilon: own.epsilon.or(all.epsilon),
+            threshold: own.threshold.or(all.threshold),
             ..all.clone()
+        }
+    }
+    /// The place of the model that is put together again.
+    pub(super) fn task(&self) -> Option<usize> {
+        let task = self.parameters.task.as_ref()?;
+        self.models.iter().position(|model| model.name == *task)
+    }
+
+    /// How AWD looks for what is redundant.
+    pub(super) fn descent(&self) -> Descent {
+        let MergeParameters { penalty, rate, steps, .. } = self.parameters;
+        Descent { penalty: penalty.unwrap_or(0.1), rate: rate.unwrap_or(0.01), steps: steps.unwrap_or(300) }
+    }
+
+    /// How a basis is looked for.
+    pub(super) fn search(&self) -> Search {
+        let MergeParameters { vectors, temperature, rate, decay, steps, .. } = self.parameters;
+        Search {
+            vectors: vectors.unwrap_or(self.models.len()),
+            temperature: temperature.unwrap_or(5.0),
+            rate: rate.unwrap_or(0.01),
+            decay: decay.unwrap_or(1e-6),
+            steps: steps.unwrap_or(6000),
         }
     }
 }

@@ -1,3 +1,7 @@
+//! Merging files, and what is refused; beside it what holds for each method.
+
+mod methods;
+
 use std::path::PathBuf;
 
 use taskvec_bundle::{NamedTensor, StoredDtype, TensorFile};
@@ -183,6 +187,10 @@ fn larger_deltas_are_likelier_to_stay_in_della() {
 fn recipes_that_cannot_be_followed_are_refused_with_a_next_step() {
     let desk = Desk::new();
     let model = "models: [{model: one.safetensors, parameters: {weight: 1}}]";
+    let with = |method: &str, parameters: &str, message: &'static str| {
+        let models = "models: [{model: one}, {model: two}]";
+        (format!("{{merge_method: {method}, base_model: b, parameters: {parameters}, {models}}}"), message)
+    };
     for (text, message) in [
         (format!("{{merge_method: tees, base_model: base.safetensors, {model}}}"), "unknown value `tees`"),
         (format!("{{merge_method: ties, {model}}}"), "`ties` needs the model that the others were tuned from"),
@@ -203,14 +211,39 @@ fn recipes_that_cannot_be_followed_are_refused_with_a_next_step() {
         (
             "{merge_method: ties, base_model: b, models: [{model: one, parameters: {weight: 1, lambda: 2}}]}"
                 .to_owned(),
-            "normalize, rescale, lambda and t are for all models",
+            "`one`: `lambda` is for all models",
+        ),
+        with("consensus", "{lamda: 2}", "unknown key `lamda`; did you mean `lambda`?"),
+        with("consensus", "{tasks_mim: 2}", "unknown key `tasks_mim`; did you mean `tasks_min`?"),
+        with("consensus", "{tasks_min: 3}", "`tasks_min` is 3, expected a whole number from 1 to 2"),
+        with("consensus", "{threshold: -1}", "`threshold` is -1, expected a number from 0"),
+        with("consensus", "{weight: 1}", "`weight` means nothing to `consensus`"),
+        with("ties", "{weight: 1, rank: 0.1}", "`rank` means nothing to `ties`; leave it out; it is for cart, tsv"),
+        with("ties", "{weight: 1, scope: globe}", "unknown value `globe`; did you mean `global`?"),
+        with("ties", "{weight: 1, scope: global, rescale: true}", "`scope` is `global`"),
+        with("cart", "{rank: 0}", "`rank` is 0, expected a share above 0 and up to 1"),
+        with("cart", "{lambda: .nan}", "`lambda` is NaN, expected a finite number"),
+        with("tall_mask", "{}", "`tall_mask` needs the task"),
+        with("tall_mask", "{task: tow}", "`task` is `tow`, which is none of the models; did you mean `two`?"),
+        with("bases", "{}", "`bases` needs the number of its vectors"),
+        with("bases", "{vectors: 0}", "`vectors` is 0, expected a whole number from 1 to 2"),
+        with("bases", "{vectors: 1, temperature: 0}", "`temperature` is 0, expected a number above 0"),
+        with("awd", "{}", "`one` has no weight"),
+        with("awd", "{weight: 1, rate: 0}", "`rate` is 0, expected a number above 0"),
+        with("sce", "{select_topk: 2}", "`select_topk` is 2, expected a share from 0 to 1"),
+        (
+            "{merge_method: consensus, base_model: b, models: [{model: one}]}".to_owned(),
+            "`consensus` keeps what two tasks need, found one model",
         ),
     ] {
         let error = desk.recipe(&text).unwrap_err();
-        let said = format!("{error} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        let said = match (std::error::Error::source(&error), error.help()) {
+            (Some(cause), Some(help)) => format!("{error}: {cause}; {help}"),
+            (None, Some(help)) => format!("{error}; {help}"),
+            (_, None) => panic!("{text}: {error} has no next step"),
+        };
         assert!(said.contains(message), "{text}: {said}");
         assert_eq!(error.kind(), ErrorKind::Usage, "{text}");
-        assert!(error.help().is_some(), "{text}");
     }
     let text = format!("{{merge_method: task_arithmetic, base_model: base.safetensors, {model}}}");
     let recipe = desk.recipe(&text).unwrap();
@@ -252,17 +285,45 @@ fn models_in_memory_merge_as_files_do() {
         deltas: deltas.iter().map(|deltas| &deltas[at][..]).collect(),
     };
     let models = ModelsInMemory::new(vec![tensor(0), tensor(1)]).unwrap();
-    let methods =
-        "linear task_arithmetic ties dare_linear dare_ties breadcrumbs breadcrumbs_ties della della_linear model_stock";
-    for method in methods.split(' ') {
+    let methods = [
+        ("linear", "weight: 0.4"),
+        ("slerp", "t: 0.3"),
+        ("task_arithmetic", "weight: 0.4"),
+        ("ties", "weight: 0.4, density: 0.5"),
+        ("ties", "weight: 0.4, density: 0.5, scope: global"),
+        ("dare_linear", "weight: 0.4, density: 0.5"),
+        ("dare_ties", "weight: 0.4, density: 0.5"),
+        ("breadcrumbs", "weight: 0.4, density: 0.5"),
+        ("breadcrumbs_ties", "weight: 0.4, density: 0.5"),
+        ("della", "weight: 0.4, density: 0.5"),
+        ("della_linear", "weight: 0.4, density: 0.5"),
+        ("model_stock", ""),
+        ("sce", "select_topk: 0.5"),
+        ("consensus", "threshold: 0.3"),
+        ("tall_mask", "task: two.safetensors"),
+        ("cart", "rank: 0.3, matrices: [mat*]"),
+        ("tsv", "lambda: 0.7"),
+        ("awd", "weight: 0.4, normalize: true"),
+        ("bases", "vectors: 1"),
+        ("bases", "vectors: 2, task: one.safetensors"),
+    ];
+    for (method, parameters) in methods {
+        let names = ["{model: one.safetensors}", "{model: two.safetensors}"];
+        let count = if method == "slerp" { 1 } else { 2 };
         let text = format!(
-            "{{merge_method: {method}, base_model: base.safetensors, seed: 4, parameters: {{weight: 0.4, density: 0.5}}, \
-             models: [{{model: one.safetensors}}, {{model: two.safetensors}}]}}"
+            "{{merge_method: {method}, base_model: base.safetensors, seed: 4, parameters: {{{parameters}}}, models: [{}]}}",
+            names[..count].join(", ")
         );
+        let mut tensors = vec![tensor(0), tensor(1)];
+        tensors.iter_mut().for_each(|tensor| tensor.deltas.truncate(count));
+        let models = ModelsInMemory::new(tensors).unwrap();
         let found = merged_deltas(&desk.recipe(&text).unwrap().settings(), &models).unwrap();
         close(&each(&found, &base, |delta, base| base + delta), &desk.merged(&text));
         assert!(found.iter().flatten().any(|delta| *delta != 0.0), "{method}");
     }
+    let text = "{merge_method: tsv, base_model: base.safetensors, parameters: {matrices: [block.*]}, models: [{model: one.safetensors}]}";
+    let error = merge_into_checkpoint(&desk.recipe(text).unwrap(), &desk.path("out.safetensors")).unwrap_err();
+    assert!(error.to_string().contains("`matrices` names `block.*`, which fits no tensor"), "{error}");
     let settings = MergeSettings::new(MergeMethod::ModelStock, ["one", "two", "three"]);
     let error = merged_deltas(&settings, &models).unwrap_err();
     assert_eq!((error.kind(), error.to_string().contains("3 models, found 2")), (ErrorKind::Mismatch, true), "{error}");
@@ -272,4 +333,46 @@ fn models_in_memory_merge_as_files_do() {
     let error =
         ModelsInMemory::new(vec![tensor(0), TensorInMemory { deltas: vec![&deltas[0][1]], ..tensor(1) }]).unwrap_err();
     assert!(error.to_string().contains("`matrix` has deltas of 1 models, expected 2"), "{error}");
+}
+
+/// What no model changed is no entry of a merged pack, whatever the method.
+#[test]
+fn sparse_packs_merge_to_a_sparse_pack() {
+    let desk = Desk::new();
+    let [base, one, two] = ["base", "one", "two"].map(|name| desk.numbers(name));
+    for (name, tuned, place) in [("one", &one, 0), ("two", &two, 1)] {
+        // Two elements of five in each, one of them in both.
+        let number = std::cell::Cell::new(0);
+        let sparse = each(tuned, &base, |tuned, base| {
+            number.set(number.get() + 1);
+            if number.get() % 5 == place || number.get() % 5 == 2 { tuned } else { base }
+        });
+        let [bias, matrix] = [&sparse[0], &sparse[1]].map(|numbers| f32_bytes(numbers));
+        let tensors = [
+            NamedTensor { name: "bias", dtype: StoredDtype::F32, shape: &[5], bytes: &bias },
+            NamedTensor { name: "matrix", dtype: StoredDtype::F32, shape: &[12, 8], bytes: &matrix },
+        ];
+        std::fs::write(desk.path("sparse.safetensors"), safetensors(&tensors).unwrap()).unwrap();
+        let [from, to] = ["base", "sparse"].map(|name| desk.path(&format!("{name}.safetensors")));
+        let made = crate::diff::diff(&from, &to, Values::F32, None).unwrap();
+        std::fs::write(desk.path(&format!("{name}.tvp")), made.encoded.bytes).unwrap();
+    }
+    // Three elements of five are in either, one is in both: 61 and 20 of 101.
+    for (method, parameters, least, most) in [
+        ("task_arithmetic", "weight: 1", 61, 61),
+        ("ties", "weight: 1, density: 0.2, scope: global", 20, 40),
+        ("consensus", "tasks_min: 1", 50, 61),
+        ("consensus", "tasks_min: 2, threshold: 0.01", 10, 20),
+        ("tall_mask", "task: one.tvp", 30, 41),
+        ("awd", "weight: 1", 61, 61),
+        ("bases", "vectors: 1", 61, 61),
+        ("sce", "", 50, 61),
+    ] {
+        let text = format!(
+            "{{merge_method: {method}, base_model: base.safetensors, parameters: {{{parameters}}}, \
+             models: [{{model: one.tvp}}, {{model: two.tvp}}]}}"
+        );
+        let (_, merged) = merge_into_pack(&desk.recipe(&text).unwrap(), Values::F32, "merged").unwrap();
+        assert!((least..=most).contains(&merged.entry_count), "{method}: {} entries", merged.entry_count);
+    }
 }
