@@ -2,7 +2,7 @@
 
 use super::{
     AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
+    PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
 };
 use crate::error::{Error, Result};
 
@@ -31,6 +31,10 @@ impl Recipe {
                 return Err(Error::usage("`pack.rounded` is `in_training` for a base trained from scratch").with_help(
                     "what is rounded are differences from a base; leave `pack.rounded` (or `--values`) to its skills",
                 ));
+            }
+            (None, Some(_)) if self.penalty.is_some() => {
+                return Err(Error::usage("`penalty` is given for a base trained from scratch")
+                    .with_help("penalties are on differences from a base; leave `penalty` to its skills"));
             }
             _ => {}
         }
@@ -83,6 +87,7 @@ impl Recipe {
         }
         self.mask.check()?;
         self.check_ways()?;
+        self.penalty.as_ref().map_or(Ok(()), PenaltyRecipe::check)?;
         let temperature = self.head.temperature;
         within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;
         self.optimizer.check()?;
@@ -160,6 +165,16 @@ impl LoraRecipe {
             return Err(Error::usage("`lora.targets` is empty: nothing could learn"));
         }
         Ok(())
+    }
+}
+
+impl PenaltyRecipe {
+    fn check(&self) -> Result<()> {
+        let Some(orthogonality) = &self.orthogonality else {
+            return Err(Error::usage("`penalty` says nothing").with_help("`penalty: {orthogonality: {factor: 1}}`"));
+        };
+        let factor = orthogonality.factor;
+        within("penalty.orthogonality.factor", factor, factor > 0.0 && factor <= 1e9, "more than 0, at most 1000000000")
     }
 }
 
