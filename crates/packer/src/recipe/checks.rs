@@ -1,8 +1,8 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
 use super::{
-    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
+    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LabelSource, LoraRecipe, MaskRecipe, Method,
+    OptimizerRecipe, PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
 };
 use crate::error::{Error, Result};
 
@@ -206,6 +206,14 @@ impl DiffPruningRecipe {
 impl MaskRecipe {
     fn check(&self) -> Result<()> {
         within("mask.density", self.density, self.density > 0.0 && self.density <= 1.0, "more than 0, at most 1")?;
+        within("mask.draws", self.draws, (1..=1000).contains(&self.draws), "1 to 1000")?;
+        if self.draws > 1 && self.labels != LabelSource::Sampled {
+            return Err(Error::usage("`mask.draws` is more than 1 and `mask.labels` draws none")
+                .with_help("`labels: sampled` draws labels from the base's predictions"));
+        }
+        if let Some(images) = self.images {
+            within("mask.images", images, images >= 1, "1 or more")?;
+        }
         within("mask.rounds", self.rounds, (1..=100).contains(&self.rounds), "1 to 100")?;
         within("mask.soft", self.soft, (0.0..=1.0).contains(&self.soft), "0 to 1")?;
         if self.maskable.is_empty() {
