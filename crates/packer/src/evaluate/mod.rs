@@ -1,7 +1,30 @@
-//! What a network and a head are worth on a task.
+//! What a network and a head are worth on a task; and what a suite of methods is worth on many.
+//!
+//! A suite (`suite/`) is one plain value. [`evaluate()`] trains what it names (`runs.rs`), judges each row with each seed
+//! (`judge.rs`: `coefficient.rs`, `addition.rs`, `negation.rs`; `analogy.rs`, `disentanglement.rs`, `kernel.rs`), and makes tables of it
+//! (`report.rs`, `claims.rs`).
 
+mod addition;
+mod analogy;
+mod answers;
+mod claims;
 mod class_means;
+mod coefficient;
+mod disentanglement;
+mod evaluation;
+mod found;
+mod ground;
+mod judge;
+mod kernel;
+mod markdown;
+mod negation;
+mod report;
+mod row;
+mod runs;
+pub mod suite;
 mod table;
+mod vectors;
+mod watch;
 
 use std::sync::Arc;
 
@@ -14,8 +37,23 @@ use crate::error::{Error, Result};
 use crate::examples::{Examples, input};
 use crate::finetune::leaves::to_host;
 
+pub use addition::{Addition, Tried};
+pub use analogy::{Analogy, AnalogyLine};
+pub use claims::Claim;
 pub use class_means::class_means_head;
+pub use disentanglement::ErrorMap;
+pub use evaluation::{COSTS_FILE, Costs, Ending, RESULTS_FILE, Results, TABLES_FILE, evaluate};
+pub use found::Found;
+pub use judge::{Outcome, TaskOutcome};
+pub use kernel::Localization;
+pub use negation::{Candidate, Negation, choose};
+pub use report::{Cell, Table, TableLine, Unit};
+pub use runs::{Cost, RunCost};
 pub use table::{SkillTable, TableCell, TableColumn, TableRow, table};
+pub use watch::{Part, Watch};
+
+/// The row of the base alone.
+pub const ZERO_SHOT: &str = "zero-shot";
 
 /// Images that go through a network together.
 const BATCH: usize = 64;

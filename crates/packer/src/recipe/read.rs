@@ -34,21 +34,31 @@ pub(super) fn parse(text: &str, folder: &Path, subject: &str) -> Result<Recipe> 
 
 /// The same failure in this project's words.
 pub(crate) fn explain(error: &YamlError, text: &str, subject: &str) -> Error {
-    let error = innermost(error);
-    match error {
+    let known = innermost(error).location().map_or(0, |location| location.line()) as usize;
+    explain_from(error, known, text, subject)
+}
+
+/// The same, where what was read is put together from parts of `text`: a line is named only if the word at fault is found.
+pub(crate) fn explain_fragment(error: &YamlError, text: &str, subject: &str) -> Error {
+    explain_from(error, 0, text, subject)
+}
+
+fn explain_from(error: &YamlError, known: usize, text: &str, subject: &str) -> Error {
+    let place = |word| place(known, text, word, subject);
+    match innermost(error) {
         YamlError::SerdeUnknownField { field, expected, .. } => {
-            let place = place(error, text, Some(field), subject);
-            suggest(Error::usage(format!("{place}: unknown key `{field}`")), field, expected, "keys")
+            let error = Error::usage(format!("{}: unknown key `{field}`", place(Some(field))));
+            suggest(error, field, expected, "keys")
         }
         YamlError::SerdeUnknownVariant { variant, expected, .. } => {
-            let place = place(error, text, Some(variant), subject);
-            suggest(Error::usage(format!("{place}: unknown value `{variant}`")), variant, expected, "values")
+            let error = Error::usage(format!("{}: unknown value `{variant}`", place(Some(variant))));
+            suggest(error, variant, expected, "values")
         }
         YamlError::SerdeMissingField { field, .. } => Error::usage(format!("{subject}: key `{field}` is missing")),
         YamlError::DuplicateMappingKey { key: Some(key), .. } => {
-            Error::usage(format!("{}: key `{key}` is given twice", place(error, text, Some(key), subject)))
+            Error::usage(format!("{}: key `{key}` is given twice", place(Some(key))))
         }
-        other => Error::usage(place(error, text, None, subject)).caused_by(other.to_string()),
+        other => Error::usage(place(None)).caused_by(other.to_string()),
     }
 }
 
@@ -68,8 +78,7 @@ fn suggest(error: Error, word: &str, expected: &[&'static str], kind: &str) -> E
 
 /// Subject and line. Inside a value that serde reads twice (a tagged enum) the parser knows only where the value begins:
 /// then the word itself is looked for from there on.
-fn place(error: &YamlError, text: &str, word: Option<&str>, subject: &str) -> String {
-    let known = error.location().map_or(0, |location| location.line()) as usize;
+fn place(known: usize, text: &str, word: Option<&str>, subject: &str) -> String {
     let from = known.max(1);
     let holds = |line: &str| word.is_none_or(|word| line.contains(word));
     let found = text.lines().enumerate().skip(from - 1).find(|(_, line)| holds(line)).map(|(at, _)| at + 1);

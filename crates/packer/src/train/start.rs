@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use half::{bf16, f16};
-use taskvec_bundle::{Base, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile};
+use taskvec_bundle::{Base, Head, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile};
 use taskvec_networks::{Network, NetworkConfig, with_weights};
 use taskvec_pack::{Dtype, Fingerprint};
 
@@ -97,6 +97,27 @@ impl Start {
         let (mean, std) = (wide(&pixels.mean), wide(&pixels.std));
         Preprocessing::new(channels, (height, width), Resize::Bilinear, mean, std)
             .map_err(|cause| Error::from_bundle(cause, "`network` and `pixels`"))
+    }
+
+    /// A network of the base's shape that was drawn, and has learned nothing.
+    ///
+    /// # Errors
+    /// `Unsupported` for a family that is not known here.
+    pub(crate) fn drawn_twin(&self, seed: u64, device: &Device) -> Result<Network> {
+        let Some(base) = &self.base else { return Ok(self.network.clone()) };
+        let mut draw = |name: &str, shape: &[usize]| cut_normals(seed, name, shape.iter().product());
+        Network::init(&config_of(&base.description)?, &mut draw, device).map_err(unbuildable)
+    }
+
+    /// The head called `name` that the base has itself.
+    ///
+    /// # Errors
+    /// `Usage` when it has no such head; `Damaged` when its numbers are not there.
+    pub(crate) fn own_head(&self, name: &str) -> Result<Head> {
+        let Some(base) = &self.base else { return Err(Error::usage("a network from scratch has no head")) };
+        base.description
+            .head(name, &base.file, &base.bytes)
+            .map_err(|cause| Error::from_bundle(cause, format!("read head `{name}` of the base")))
     }
 
     /// What packs for the base are bound to; none from scratch.

@@ -1,0 +1,143 @@
+//! One model of all tasks: what the sum of the vectors is worth, and at which coefficient.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use taskvec_bundle::Head;
+use taskvec_networks::Network;
+
+use super::answers::Question;
+use super::coefficient::{highest, mean, mean_normalized, one_by_one};
+use super::ground::{Ground, Images};
+use super::vectors::Vector;
+use crate::error::Result;
+
+/// Held-out images of a task by which coefficients of their own are chosen, at most: each is tried many times.
+const ONE_BY_ONE_IMAGES_MAX: usize = 60;
+
+/// A task as a row has learned it.
+pub(crate) struct Learned {
+    pub(crate) vector: Vector,
+    pub(crate) head: Arc<Head>,
+    pub(crate) images: Images,
+    /// Accuracy of its own model on the images that choose, and on those that judge.
+    pub(crate) single: [f64; 2],
+    /// Accuracy of the base on the images that judge.
+    pub(crate) base: f64,
+}
+
+/// What the sum is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Addition {
+    /// The coefficient that all tasks share.
+    pub alpha: f64,
+    /// Test accuracy of each task there.
+    pub accuracies: Vec<f64>,
+    /// Test accuracy of each task at coefficient 1.
+    pub at_one: Vec<f64>,
+    /// A coefficient for each task, from the shared one on; none of a merge.
+    pub alphas: Vec<f64>,
+    /// Test accuracy of each task with these; none of a merge.
+    pub per_task: Vec<f64>,
+    /// What was tried, on the images that choose.
+    pub curve: Vec<Tried>,
+}
+
+/// A shared coefficient that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The coefficient.
+    pub alpha: f64,
+    /// Mean accuracy.
+    pub absolute: f64,
+    /// Mean of the accuracies divided by those of the tasks' own models.
+    pub normalized: f64,
+}
+
+/// Adds up `learned`; or takes what they were merged into for their sum, in which no task has a coefficient of its own.
+pub(crate) fn addition(
+    ground: &Ground,
+    learned: &[Arc<Learned>],
+    alphas: &[f64],
+    merged: Option<&Vector>,
+) -> Result<Addition> {
+    let ones: Vec<(f32, &Vector)> = learned.iter().map(|learned| (1.0, &learned.vector)).collect();
+    let sum = merged.map_or_else(|| Vector::sum(&ones), Vector::clone);
+    let network = |alpha: f64| sum.network(&ground.start, alpha as f32);
+    let curve = curve(ground, learned, alphas, network)?;
+    let alpha = curve[highest(&curve.iter().map(|tried| tried.normalized).collect::<Vec<_>>())].alpha;
+    let (mut own, mut per_task) = (Vec::new(), Vec::new());
+    if merged.is_none() {
+        own = own_coefficients(ground, learned, alphas, alpha)?;
+        per_task = on_test(ground, learned, apart(&own, learned).network(&ground.start, 1.0))?;
+    }
+    Ok(Addition {
+        accuracies: on_test(ground, learned, network(alpha))?,
+        at_one: on_test(ground, learned, network(1.0))?,
+        alpha,
+        alphas: own,
+        per_task,
+        curve,
+    })
+}
+
+/// The sum of the vectors, each times its own coefficient.
+fn apart(alphas: &[f64], learned: &[Arc<Learned>]) -> Vector {
+    let each = alphas.iter().zip(learned).map(|(alpha, learned)| (*alpha as f32, &learned.vector));
+    Vector::sum(&each.collect::<Vec<_>>())
+}
+
+/// What each coefficient is worth on the images that choose.
+fn curve(
+    ground: &Ground,
+    learned: &[Arc<Learned>],
+    alphas: &[f64],
+    network: impl Fn(f64) -> Network,
+) -> Result<Vec<Tried>> {
+    let own: Vec<f64> = learned.iter().map(|learned| learned.single[0]).collect();
+    let tried = |&alpha: &f64| {
+        let network = network(alpha);
+        let questions: Vec<Question> =
+            learned.iter().map(|learned| learned.question(&network, &learned.images.search)).collect();
+        let accuracies = ground.accuracies(&questions)?;
+        Ok(Tried { alpha, absolute: mean(&accuracies), normalized: mean_normalized(&accuracies, &own) })
+    };
+    alphas.iter().map(tried).collect()
+}
+
+/// A coefficient for each task, each of every other one in turn, on few images.
+fn own_coefficients(ground: &Ground, learned: &[Arc<Learned>], alphas: &[f64], shared: f64) -> Result<Vec<f64>> {
+    let candidates: Vec<f64> = alphas.iter().copied().step_by(2).collect();
+    let few: Vec<_> = learned
+        .iter()
+        .map(|learned| Arc::new(super::ground::spread((*learned.images.search).clone(), ONE_BY_ONE_IMAGES_MAX)))
+        .collect();
+    let own: Vec<Question> = learned
+        .iter()
+        .zip(&few)
+        .map(|(learned, few)| learned.question(&learned.vector.network(&ground.start, 1.0), few))
+        .collect();
+    let own = ground.accuracies(&own)?;
+    one_by_one(&vec![shared; learned.len()], &candidates, |tried| {
+        let score = |alphas: &Vec<f64>| {
+            let network = apart(alphas, learned).network(&ground.start, 1.0);
+            let questions: Vec<Question> =
+                learned.iter().zip(&few).map(|(learned, few)| learned.question(&network, few)).collect();
+            Ok(mean_normalized(&ground.accuracies(&questions)?, &own))
+        };
+        tried.iter().map(score).collect()
+    })
+}
+
+fn on_test(ground: &Ground, learned: &[Arc<Learned>], network: Network) -> Result<Vec<f64>> {
+    let questions: Vec<Question> =
+        learned.iter().map(|learned| learned.question(&network, &learned.images.test)).collect();
+    ground.accuracies(&questions)
+}
+
+impl Learned {
+    /// What `network` answers for `examples`, by this task's head.
+    pub(crate) fn question(&self, network: &Network, examples: &Arc<crate::examples::Examples>) -> Question {
+        Question { network: network.clone(), head: Arc::clone(&self.head), examples: Arc::clone(examples) }
+    }
+}

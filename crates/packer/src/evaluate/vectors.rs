@@ -1,0 +1,87 @@
+//! Task vectors in memory, and the networks that base and vectors make.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use burn::module::ParamId;
+use burn::tensor::TensorData;
+use taskvec_bundle::TensorFile;
+use taskvec_networks::Network;
+
+use crate::edit::{MergeSettings, ModelsInMemory, TensorInMemory, merged_deltas};
+use crate::error::{Error, Result};
+use crate::finetune::leaves::{host_tensors, replaced};
+use crate::train::Start;
+
+/// Tuned minus base, of the tensors in which that is not zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Vector {
+    /// By place in [`Start::tensors`], in order.
+    tensors: Vec<(usize, Vec<f32>)>,
+}
+
+impl Vector {
+    /// From the base to the weights in the file at `tuned`.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`; `Mismatch` when the weights are another network's.
+    pub(crate) fn between(start: &Start, tuned: &Path) -> Result<Vector> {
+        let bytes = std::fs::read(tuned).map_err(|cause| Error::io("read", tuned, cause))?;
+        let file = TensorFile::parse(&bytes)
+            .map_err(|cause| Error::from_bundle(cause, format!("read `{}`", tuned.display())))?;
+        let network = start.with_tensors(&file, &bytes)?;
+        let deltas = start.tensors.iter().zip(host_tensors(&network)).map(|(base, tuned)| {
+            let pairs = tuned.values.iter().zip(&base.values);
+            pairs.map(|(tuned, base)| tuned - base).collect::<Vec<f32>>()
+        });
+        let changed = |(_, deltas): &(usize, Vec<f32>)| deltas.iter().any(|delta| *delta != 0.0);
+        Ok(Vector { tensors: deltas.enumerate().filter(changed).collect() })
+    }
+
+    /// The sum of `vectors`, each times its coefficient, added up in their order.
+    pub(crate) fn sum(vectors: &[(f32, &Vector)]) -> Vector {
+        let mut sums: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+        for (alpha, vector) in vectors {
+            for (place, deltas) in &vector.tensors {
+                let sum = sums.entry(*place).or_insert_with(|| vec![0.0; deltas.len()]);
+                sum.iter_mut().zip(deltas).for_each(|(sum, delta)| *sum += alpha * delta);
+            }
+        }
+        Vector { tensors: sums.into_iter().collect() }
+    }
+
+    /// The vectors, merged as `settings` say.
+    ///
+    /// # Errors
+    /// As [`merged_deltas`].
+    pub(crate) fn merged(start: &Start, settings: &MergeSettings, vectors: &[&Vector]) -> Result<Vector> {
+        let longest = start.tensors.iter().map(|tensor| tensor.values.len()).max().unwrap_or(0);
+        let nothing = vec![0.0; longest];
+        let changed = |place: usize| vectors.iter().any(|vector| vector.deltas(place).is_some());
+        let places: Vec<usize> = (0..start.tensors.len()).filter(|place| changed(*place)).collect();
+        let tensor = |&place: &usize| {
+            let base = &start.tensors[place];
+            let none = &nothing[..base.values.len()];
+            let deltas = vectors.iter().map(|vector| vector.deltas(place).unwrap_or(none)).collect();
+            TensorInMemory { name: &base.name, shape: &base.shape, base: &base.values, deltas }
+        };
+        let models = ModelsInMemory::new(places.iter().map(tensor).collect())?;
+        let merged = merged_deltas(settings, &models)?;
+        Ok(Vector { tensors: places.into_iter().zip(merged).collect() })
+    }
+
+    /// What it changes of the tensor at this place of [`Start::tensors`].
+    fn deltas(&self, place: usize) -> Option<&[f32]> {
+        self.tensors.iter().find(|(known, _)| *known == place).map(|(_, deltas)| &deltas[..])
+    }
+
+    /// The network of base + alpha * this.
+    pub(crate) fn network(&self, start: &Start, alpha: f32) -> Network {
+        let tensor = |(place, deltas): &(usize, Vec<f32>)| -> (ParamId, TensorData) {
+            let base = &start.tensors[*place];
+            let values: Vec<f32> = base.values.iter().zip(deltas).map(|(base, delta)| base + alpha * delta).collect();
+            (base.id, TensorData::new(values, base.shape.clone()))
+        };
+        replaced(start.network.clone(), self.tensors.iter().map(tensor).collect::<HashMap<_, _>>())
+    }
+}
