@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod device;
 mod doors;
+mod evaluation;
 mod interrupt;
 mod journey;
 mod merge;

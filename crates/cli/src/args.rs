@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Update(Update),
     /// Answer for images with a base and any skills
     Run(Run),
+    /// Train and judge methods on many tasks, by a suite: tables, pictures and a page
+    Eval(Eval),
     /// Measure speed and size, each beside its alternative
     Bench(Bench),
 }
@@ -320,6 +322,19 @@ pub(crate) struct Run {
     /// Path of the ONNX Runtime library, if it is not where it is looked for
     #[arg(long, value_name = "FILE")]
     pub(crate) onnxruntime: Option<PathBuf>,
+}
+
+/// Train every method of a suite on every task with every seed, merge, negate, judge. Interrupted, the same command goes on.
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// The suite (YAML)
+    pub(crate) suite: PathBuf,
+    /// Where the suite's paths of data begin, instead of where it says
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Output folder (made if missing; default: `eval-NAME`, by the suite's name)
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Measure each claim beside its alternative, in one run.

@@ -10,6 +10,7 @@ mod args;
 mod beside;
 mod commands;
 mod interrupt;
+mod page;
 mod picture;
 mod render;
 

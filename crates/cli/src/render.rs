@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use taskvec_packer::evaluate::{Part, Watch};
 use taskvec_packer::train::{Phase, Progress, StepReport};
 
 /// Prints `value` as JSON, or the table that `human` makes of it.
@@ -124,6 +125,8 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 pub(crate) struct Reporter {
     bar: Option<ProgressBar>,
     last_line: Instant,
+    /// Whether the phases of a run are left out, since it is one of many and has been named.
+    is_quiet: bool,
 }
 
 impl Reporter {
@@ -137,7 +140,7 @@ impl Reporter {
             );
             bar
         });
-        Self { bar, last_line: Instant::now() }
+        Self { bar, last_line: Instant::now(), is_quiet: false }
     }
 }
 
@@ -150,6 +153,7 @@ impl Progress for Reporter {
                 bar.set_prefix(phase.to_string());
                 bar.set_message("");
             }
+            None if self.is_quiet => {}
             None => note(&phase.to_string()),
         }
     }
@@ -173,6 +177,20 @@ impl Progress for Reporter {
             }
             None => {}
         }
+    }
+}
+
+impl Watch for Reporter {
+    fn part(&mut self, part: &Part) {
+        match &self.bar {
+            Some(bar) => bar.println(part.to_string()),
+            None => note(&part.to_string()),
+        }
+        self.is_quiet = true;
+    }
+
+    fn training(&mut self) -> &mut dyn Progress {
+        self
     }
 }
 

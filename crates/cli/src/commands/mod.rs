@@ -7,6 +7,7 @@ mod budget;
 mod bundle;
 mod demo;
 mod diff;
+mod eval;
 mod inspect;
 mod key;
 mod merge;
@@ -53,6 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Command::Sign(typed) => sign::run(&typed, json),
         Command::Update(typed) => update::run(&typed, json),
         Command::Run(typed) => run::run(&typed, json),
+        Command::Eval(typed) => eval::run(&typed, json),
         Command::Bench(typed) => bench::run(&typed, json),
     }
 }

@@ -1,0 +1,193 @@
+//! `taskvec eval`: does a suite come out as tables that agree, again and again, and what is said when it cannot?
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::places::handwriting;
+use crate::programs::{taskvec, told};
+
+/// A suite of seconds: a few classes, two methods, hardly any steps.
+const TINY: &str = "
+name: tiny
+tasks:
+  digits: {data: digits8x8, classes: ['0', '1', '2']}
+  zeros: {data: digits8x8, classes: ['0', '1'], merged: false}
+  threes: {data: digits8x8, classes: ['2', '3'], merged: false}
+  korean: {data: omniglot_korean, classes: [character01, character02, character03]}
+control: {data: [omniglot_greek], classes: [character01, character02, character03]}
+defaults: {steps: 4, batch: 8, held_out: 0.2, optimizer: {warmup_steps: 2}}
+methods:
+  dense: {method: dense}
+  talos: {method: talos, mask: {density: 0.1, rounds: 1}}
+merges:
+  ties: {of: dense, merge_method: ties, parameters: {density: 0.5}}
+seeds: [1]
+alphas: {points: 3}
+search_images: 20
+analogies:
+  more: {a: zeros, b: threes, c: korean, d: digits, methods: [dense]}
+disentanglement: {pairs: [[digits, korean]], methods: [talos], points: 3, images: 10}
+kernel: {tasks: [korean], images: 6, draws: 1}
+profiles:
+  density: {title: Density, points: ['10 %', '100 %'], lines: {some: [talos, dense]}, beside: dense}
+";
+
+/// The suite as a file in `folder`, on the embedded base and data.
+fn tiny(folder: &Path, change: impl Fn(&str) -> String) -> PathBuf {
+    let path = folder.join("tiny.yaml");
+    let (base, root) = (handwriting(), handwriting().join("data"));
+    fs::write(&path, change(&format!("{TINY}\nbase: {}\nroot: {}\n", base.display(), root.display()))).unwrap();
+    path
+}
+
+fn unchanged(text: &str) -> String {
+    text.to_owned()
+}
+
+/// The cells of all rows of a table in `tables.md`, by its heading.
+fn markdown_rows(markdown: &str, title: &str) -> Vec<Vec<String>> {
+    let section = markdown.split("\n## ").find(|section| section.starts_with(&format!("{title}\n"))).expect(title);
+    let lines = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    lines.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What a share looks like where readers see it.
+fn shown(cell: &Value) -> String {
+    let (factor, decimals, unit) = match cell["unit"].as_str().unwrap() {
+        "share" => (100.0, 1, " %"),
+        "number" => (1.0, 2, ""),
+        "bytes" => (1.0 / 1024.0, 1, " KiB"),
+        unit => panic!("no accuracy table has {unit}"),
+    };
+    let Some(mean) = cell["mean"].as_f64() else { return "-".to_owned() };
+    let spread = cell["spread"].as_f64().map(|spread| format!(" \u{b1} {:.decimals$}", factor * spread));
+    format!("{:.decimals$}{}{unit}", factor * mean, spread.unwrap_or_default())
+}
+
+#[test]
+fn the_small_suite_runs_and_its_json_and_its_markdown_say_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("small");
+    let told = told(taskvec().args(["eval", "suites/small.yaml", "--json", "-o"]).arg(&out)).json(0);
+    let results: Value = serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap();
+    assert_eq!(told["results"], results, "what is printed is what is written");
+    let markdown = fs::read_to_string(out.join("tables.md")).unwrap();
+    let tables = results["tables"].as_array().unwrap();
+    assert!(tables.len() >= 3);
+    for table in tables {
+        let rows = markdown_rows(&markdown, table["title"].as_str().unwrap());
+        assert_eq!(rows.len(), table["rows"].as_array().unwrap().len(), "{}", table["title"]);
+        for (row, in_markdown) in table["rows"].as_array().unwrap().iter().zip(rows) {
+            assert_eq!(in_markdown[0], row["name"].as_str().unwrap());
+            for (cell, in_markdown) in row["cells"].as_array().unwrap().iter().zip(&in_markdown[1..]) {
+                assert_eq!(in_markdown, &shown(cell), "{} of {}", row["name"], table["title"]);
+            }
+        }
+    }
+
+    // The page needs nothing beside it, and the pictures are also files.
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    for outside in ["http:", "https:", "src=", "href=", "<script", "<link", "@import", "url("] {
+        let without_names = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+        assert!(!without_names.contains(outside), "the page says `{outside}`");
+    }
+    for table in tables {
+        assert!(page.contains(&format!("id=\"{}\"", table["id"].as_str().unwrap())), "{}", table["id"]);
+    }
+    for name in ["methods", "coefficients", "map-dense-digits-sketches", "kernel-digits"] {
+        let picture = fs::read_to_string(out.join(format!("pictures/{name}.svg"))).unwrap();
+        assert!(page.contains(&picture), "the page shows `{name}`");
+        assert!(!picture.contains("NaN") && !picture.contains("inf"), "{name}");
+    }
+
+    // The protocol's columns are all there, and so is the base's row.
+    let methods = &tables[0];
+    let columns: Vec<&str> = methods["columns"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    for column in ["single task", "addition", "addition, normalized", "addition at alpha 1", "bytes per task"] {
+        assert!(columns.contains(&column), "no column `{column}` in {columns:?}");
+    }
+    assert_eq!(methods["rows"][0]["name"], "zero-shot");
+    let accuracy = |row: usize, column: &str| {
+        let at = columns.iter().position(|name| *name == column).unwrap();
+        methods["rows"][row]["cells"][at]["mean"].as_f64().unwrap()
+    };
+    for row in 1..3 {
+        let (base, single) = (accuracy(0, "single task"), accuracy(row, "single task"));
+        assert!(single > base, "a task's own model beats the base: {single} against {base}");
+        // What a claim says is the difference of two cells.
+    }
+    let claim = &results["claims"][0];
+    let difference = accuracy(0, "addition at alpha 1") - accuracy(1, "addition at alpha 1");
+    assert!((claim["difference"].as_f64().unwrap() - difference).abs() < 1e-9);
+    assert!(markdown.contains(if claim["holds"] == true { "**holds**" } else { "**does not hold**" }));
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = tiny(folder.path(), unchanged);
+    let eval = |out: &Path| {
+        let mut command = taskvec();
+        command.arg("eval").arg(&suite).arg("-o").arg(out);
+        command
+    };
+    let [disturbed, undisturbed] = ["disturbed", "undisturbed"].map(|name| folder.path().join(name));
+    told(&mut eval(&undisturbed)).ended_with(0);
+
+    // Once while it trains, once while it judges.
+    let mut stopped = 0;
+    for there in ["runs/talos/korean", "judged/dense-seed-1.json"] {
+        let mut child = eval(&disturbed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !disturbed.join(there).exists() && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let kill = format!("kill -INT {} 2>/dev/null || true", child.id());
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 3)), "exit code {code:?}");
+        stopped += usize::from(code == Some(3));
+    }
+    assert!(stopped > 0, "no evaluation was interrupted");
+    told(&mut eval(&disturbed)).ended_with(0);
+    let [found, expected] = [&disturbed, &undisturbed].map(|out| fs::read(out.join("results.json")).unwrap());
+    assert!(found == expected, "`results.json` differs");
+
+    // A method more, and what is there already is not trained again.
+    let before = fs::metadata(disturbed.join("judged/dense-seed-1.json")).unwrap().modified().unwrap();
+    tiny(folder.path(), |text| text.replacen("  dense:", "  attention: {method: attention_only}\n  dense:", 1));
+    told(&mut eval(&disturbed)).ended_with(0);
+    let results: Value = serde_json::from_slice(&fs::read(disturbed.join("results.json")).unwrap()).unwrap();
+    assert_eq!(results["tables"][0]["rows"].as_array().unwrap().len(), 5);
+    assert_eq!(fs::metadata(disturbed.join("judged/dense-seed-1.json")).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_suite_that_cannot_be_run_is_refused_before_anything_is_trained() {
+    struct Case(&'static str, &'static str, &'static [&'static str]);
+    let cases = [
+        Case("data: digits8x8", "data: digits9x9", &["task `digits`", "digits9x9"]),
+        Case("data: [omniglot_greek]", "data: [omniglot_gerek]", &["`control`", "omniglot_gerek"]),
+        Case("\nbase: ", "\nbase: /nowhere", &["`base`", "/nowhere"]),
+        Case("density: 0.1", "densty: 0.1", &["line 12", "unknown key `densty`"]),
+        Case("of: dense", "of: dnese", &["no method `dnese`"]),
+        Case("d: digits", "d: digit", &["no task `digit`"]),
+        Case("lines: {some: [talos, dense]}", "lines: {some: [talos]}", &["line `some`", "1 methods, expected 2"]),
+        Case("merge_method: ties", "merge_method: teis", &["unknown value `teis`"]),
+        Case("seeds:", "sedes:", &["line 15", "unknown key `sedes`"]),
+        Case("method: talos", "method: talso", &["method `talos`", "unknown value `talso`"]),
+        Case("classes: ['0', '1', '2']", "classes: ['0', 'one']", &["no class `one`"]),
+    ];
+    for Case(right, wrong, subjects) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let suite = tiny(folder.path(), |text| text.replacen(right, wrong, 1));
+        let refusal = told(taskvec().arg("eval").arg(&suite).arg("-o").arg(folder.path().join("out")));
+        refusal.refused(subjects);
+        assert!(!folder.path().join("out/judged/dense-seed-1.json").exists());
+    }
+}
