@@ -43,6 +43,8 @@ pub(crate) struct Probe {
     pub(crate) score: Score,
     /// Whose labels.
     pub(crate) labels: LabelSource,
+    /// Labels for each image; more than one only where they are drawn.
+    pub(crate) draws: u32,
     /// Where drawn labels come from.
     pub(crate) seed: u64,
     /// Which round of the calibration this is: each draws anew.
@@ -94,16 +96,18 @@ impl Probe {
         let device = self.head.weight.device().autodiff();
         let network = tracked(self.network, |id| self.places.contains_key(&id));
         let head = self.head.tracked(false);
-        for image in images {
+        let draws = images.flat_map(|image| (0..self.draws).map(move |draw| (image, draw)));
+        let mut random = Random::new(self.seed, "");
+        for (image, draw) in draws {
+            if draw == 0 {
+                random = Random::new(self.seed, &format!("calibration/round {}/image {image}", self.round));
+            }
             let pixels = input(examples.shape, examples.image(image).to_vec(), &device);
             let logits = head.logits(network.features(pixels));
             let label = match self.labels {
                 LabelSource::True => examples.labels[image] as usize,
-                LabelSource::Sampled => {
-                    let stream = format!("calibration/round {}/image {image}", self.round);
-                    let probabilities = softmax(&to_host(logits.clone().inner()));
-                    Random::new(self.seed, &stream).choose(&probabilities)
-                }
+                LabelSource::Sampled => random.choose(&softmax(&to_host(logits.clone().inner()))),
+                LabelSource::Argmax => highest(&to_host(logits.clone().inner())),
             };
             let scored = match self.score {
                 Score::LogProbability => log_softmax(logits, 1),
@@ -125,6 +129,11 @@ fn add_squares(sums: &mut [f64], gradient: &[f32]) {
         let value = f64::from(*value);
         *sum += value * value;
     }
+}
+
+/// The first of the highest logits.
+fn highest(logits: &[f32]) -> usize {
+    (0..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best })
 }
 
 /// By way of f64 and `libm`: the drawn labels are the same wherever the logits are.
@@ -167,7 +176,7 @@ mod tests {
         let places = tensors.iter().enumerate().map(|(place, tensor)| (tensor.id, place)).collect();
         let head = DeviceHead::new(&draws("head", CLASSES * 8), &draws("bias", CLASSES), 8, &device);
         let examples = Examples { shape: [1, 4, 4], pixels: draws("images", 6 * 16), labels: vec![0, 1, 2, 2, 1, 0] };
-        let probe = Probe { network, head, places: Arc::new(places), score, labels, seed: 3, round: 0 };
+        let probe = Probe { network, head, places: Arc::new(places), score, labels, draws: 1, seed: 3, round: 0 };
         Ground { tensors, probe, examples: Arc::new(examples) }
     }
 
@@ -265,6 +274,46 @@ mod tests {
         assert_eq!(scores(1, 0), scores(1, 0));
         assert_ne!(scores(1, 0), scores(1, 1));
         assert_ne!(scores(1, 0), scores(2, 0));
+    }
+
+    #[test]
+    fn more_draws_add_up_and_begin_with_the_first() {
+        let scores = |draws| {
+            let mut ground = ground(Score::RawLogit, LabelSource::Sampled);
+            ground.probe.draws = draws;
+            ground.probe.head = DeviceHead::new(&[0.01, 0.02, 0.03].repeat(8), &[0.0; CLASSES], 8, &Device::flex());
+            ground.scores(&Crew::new(1), 1)[0].clone()
+        };
+        let [one, two, many] = [1, 2, 400].map(scores);
+        assert!(one.iter().zip(&two).all(|(one, two)| two >= one) && one != two);
+        // Of drawn labels the mean is that over all labels: each is nearly as likely as the others.
+        let mut all = vec![0.0; one.len()];
+        for label in 0..CLASSES as u32 {
+            let mut ground = ground(Score::RawLogit, LabelSource::True);
+            ground.probe.head = DeviceHead::new(&[0.01, 0.02, 0.03].repeat(8), &[0.0; CLASSES], 8, &Device::flex());
+            let labels = vec![label; ground.examples.len()];
+            ground.examples = Arc::new(Examples { labels, ..(*ground.examples).clone() });
+            let scores = ground.scores(&Crew::new(1), 1);
+            all.iter_mut().zip(&scores[0]).for_each(|(sum, score)| *sum += score / CLASSES as f64);
+        }
+        let (drawn, exact) = (many.iter().sum::<f64>() / 400.0, all.iter().sum::<f64>());
+        assert!((drawn - exact).abs() < 0.1 * exact, "{drawn} {exact}");
+    }
+
+    #[test]
+    fn the_predicted_label_is_the_one_with_the_highest_logit() {
+        let predicted = ground(Score::LogProbability, LabelSource::Argmax);
+        let pixels = |image| input([1, 4, 4], predicted.examples.image(image).to_vec(), &Device::flex());
+        let label = |image| {
+            let logits = to_host(predicted.probe.head.logits(predicted.probe.network.features(pixels(image))));
+            (0..CLASSES).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u32
+        };
+        let mut given = ground(Score::LogProbability, LabelSource::True);
+        let labels: Vec<u32> = (0..given.examples.len()).map(label).collect();
+        assert_ne!(labels, given.examples.labels);
+        given.examples = Arc::new(Examples { labels, ..(*given.examples).clone() });
+        assert_eq!(predicted.scores(&Crew::new(1), 1), given.scores(&Crew::new(1), 1));
+        assert_eq!(highest(&[1.0, 3.0, 3.0]), 1);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use taskvec_pack::write::Rounding;
 
 use super::diff_pruning::HardConcrete;
 use super::lora::LowRank;
+use super::matrix::Matrix;
+use super::penalty::Penalty;
 use super::rounded::Rounded;
 use super::taps::Gated;
 use super::{HEAD_BIAS, HEAD_WEIGHT};
@@ -39,6 +41,8 @@ pub(crate) struct Learner {
     base: Option<Arc<[f32]>>,
     /// How the network's numbers differ from those in full; not at all if none.
     rounded: Option<Rounded>,
+    /// What is added to the loss for it; nothing if none.
+    penalty: Option<Penalty>,
 }
 
 /// Numbers that the optimizer moves, with their moments.
@@ -140,18 +144,24 @@ impl Learner {
     /// A tensor whose own elements learn, those in `entries`.
     pub(crate) fn plain(name: String, shape: Vec<usize>, entries: Entries, values: Vec<f32>) -> Learner {
         let part = Part::new(Role::Values, shape.clone(), entries.clone(), values);
-        Learner { name, shape, entries, parts: vec![part], form: Form::Plain, base: None, rounded: None }
+        Learner { name, shape, entries, parts: vec![part], form: Form::Plain, base: None, rounded: None, penalty: None }
     }
 
     /// A tensor that is `base` and what `form` makes of `parts`.
     pub(crate) fn formed(name: String, shape: Vec<usize>, base: Arc<[f32]>, form: Form, parts: Vec<Part>) -> Learner {
-        Learner { name, shape, entries: Entries::All, parts, form, base: Some(base), rounded: None }
+        Learner { name, shape, entries: Entries::All, parts, form, base: Some(base), rounded: None, penalty: None }
     }
 
     /// From here on the network has rounded deltas from the tensor as it is now, whose numbers are of `dtype` in the base.
     pub(crate) fn round(&mut self, dtype: Dtype, rounding: Rounding) {
         let base = self.base.get_or_insert_with(|| self.parts[0].values.as_slice().into());
         self.rounded = Some(Rounded::new(Arc::clone(base), dtype, rounding));
+    }
+
+    /// From here on this is added to the loss for what it is more than the tensor as it is now.
+    pub(crate) fn penalize(&mut self, penalty: Penalty) {
+        self.base.get_or_insert_with(|| self.parts[0].values.as_slice().into());
+        self.penalty = Some(penalty);
     }
 
     /// Number of its elements.
@@ -231,19 +241,32 @@ impl Learner {
     /// From the gradient of the tensor to the gradients of the parts, when this share of the run is done, and the sum of the
     /// squares that count for the clip norm. The gradient is of the entries only, unless it `is_whole`; then its squares count, all
     /// of them.
-    pub(crate) fn pull_back(&self, gradient: Vec<f32>, is_whole: bool, share: f64) -> (Pulled, f64) {
-        let pulled = match &self.form {
+    pub(crate) fn pull_back(&self, mut gradient: Vec<f32>, is_whole: bool, share: f64) -> (Pulled, f64) {
+        let penalty = self.penalty.as_ref().map(|penalty| self.add_penalty(penalty, &mut gradient, is_whole));
+        let mut pulled = match &self.form {
             Form::Plain => {
                 let squared = squared_norm(&gradient);
                 let packed = if is_whole { self.entries.pack(gradient) } else { gradient };
-                return (Pulled { gradients: vec![packed], penalty: None }, squared);
+                return (Pulled { gradients: vec![packed], penalty }, squared);
             }
             Form::LowRank(form) => Pulled { gradients: form.pull_back(&self.parts, gradient), penalty: None },
             Form::Gated(form) => form.pull_back(&self.parts, gradient, share),
             Form::HardConcrete(form) => form.pull_back(&self.parts, gradient),
         };
+        pulled.penalty = pulled.penalty.into_iter().chain(penalty).reduce(|own, penalty| own + penalty);
         let squared = pulled.gradients.iter().map(|gradient| squared_norm(gradient)).sum();
         (pulled, squared)
+    }
+
+    /// Adds the gradient of `penalty` to that of the loss, and says what the penalty is.
+    fn add_penalty(&self, penalty: &Penalty, gradient: &mut [f32], is_whole: bool) -> f64 {
+        let base = self.base.iter().flat_map(|base| base.iter());
+        let delta = self.in_full().iter().zip(base).map(|(value, base)| value - base).collect();
+        let rows = self.shape.first().copied().unwrap_or(1);
+        let slope = penalty.at(&Matrix::new(rows, self.element_count() / rows.max(1), delta));
+        let packed = if is_whole { slope.gradient } else { self.entries.pack(slope.gradient) };
+        gradient.iter_mut().zip(packed).for_each(|(sum, value)| *sum += value);
+        slope.value
     }
 
     /// One step of all parts.

@@ -14,6 +14,7 @@ pub(crate) mod learner;
 pub(crate) mod leaves;
 pub(crate) mod lora;
 mod matrix;
+mod penalty;
 pub(crate) mod ranked;
 mod rounded;
 pub(crate) mod shards;
@@ -33,6 +34,7 @@ use taskvec_pack::write::Rounding;
 
 use self::learner::{Learner, Pulled, Role};
 use self::leaves::{HostTensor, replaced};
+use self::penalty::Penalty;
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
 use crate::augment::augment;
 use crate::crew::Crew;
@@ -136,6 +138,9 @@ impl Training {
             places.insert(tensor.id, learners.len());
             ids.insert(tensor.name.clone(), tensor.id);
             let mut learner = learner(tensor, entries, recipe, finds_mask, count_of_tensors);
+            if let Some(penalty) = recipe.penalty.as_ref().and_then(|recipe| Penalty::of(recipe, &tensor.shape)) {
+                learner.penalize(penalty);
+            }
             learner.prepare(steps.start);
             learners.push(learner);
         }

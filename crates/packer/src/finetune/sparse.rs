@@ -205,6 +205,7 @@ impl Calibration {
             places: Arc::new(places),
             score: ground.recipe.score,
             labels: ground.recipe.labels,
+            draws: ground.recipe.draws,
             seed: ground.seed,
             round: self.rounds_done(),
         };

@@ -1,8 +1,8 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
 use super::{
-    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LoraRecipe, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
+    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LabelSource, LoraRecipe, MaskRecipe, Method,
+    OptimizerRecipe, PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
 };
 use crate::error::{Error, Result};
 
@@ -31,6 +31,10 @@ impl Recipe {
                 return Err(Error::usage("`pack.rounded` is `in_training` for a base trained from scratch").with_help(
                     "what is rounded are differences from a base; leave `pack.rounded` (or `--values`) to its skills",
                 ));
+            }
+            (None, Some(_)) if self.penalty.is_some() => {
+                return Err(Error::usage("`penalty` is given for a base trained from scratch")
+                    .with_help("penalties are on differences from a base; leave `penalty` to its skills"));
             }
             _ => {}
         }
@@ -83,6 +87,7 @@ impl Recipe {
         }
         self.mask.check()?;
         self.check_ways()?;
+        self.penalty.as_ref().map_or(Ok(()), PenaltyRecipe::check)?;
         let temperature = self.head.temperature;
         within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;
         self.optimizer.check()?;
@@ -163,6 +168,16 @@ impl LoraRecipe {
     }
 }
 
+impl PenaltyRecipe {
+    fn check(&self) -> Result<()> {
+        let Some(orthogonality) = &self.orthogonality else {
+            return Err(Error::usage("`penalty` says nothing").with_help("`penalty: {orthogonality: {factor: 1}}`"));
+        };
+        let factor = orthogonality.factor;
+        within("penalty.orthogonality.factor", factor, factor > 0.0 && factor <= 1e9, "more than 0, at most 1000000000")
+    }
+}
+
 impl TapsRecipe {
     fn check(&self) -> Result<()> {
         within("taps.penalty", self.penalty, (0.0..=1e6).contains(&self.penalty), "0 to 1000000")?;
@@ -191,6 +206,14 @@ impl DiffPruningRecipe {
 impl MaskRecipe {
     fn check(&self) -> Result<()> {
         within("mask.density", self.density, self.density > 0.0 && self.density <= 1.0, "more than 0, at most 1")?;
+        within("mask.draws", self.draws, (1..=1000).contains(&self.draws), "1 to 1000")?;
+        if self.draws > 1 && self.labels != LabelSource::Sampled {
+            return Err(Error::usage("`mask.draws` is more than 1 and `mask.labels` draws none")
+                .with_help("`labels: sampled` draws labels from the base's predictions"));
+        }
+        if let Some(images) = self.images {
+            within("mask.images", images, images >= 1, "1 or more")?;
+        }
         within("mask.rounds", self.rounds, (1..=100).contains(&self.rounds), "1 to 100")?;
         within("mask.soft", self.soft, (0.0..=1.0).contains(&self.soft), "0 to 1")?;
         if self.maskable.is_empty() {

@@ -10,6 +10,7 @@
 
 mod checks;
 mod pattern;
+mod penalty;
 mod read;
 mod settings;
 mod ways;
@@ -26,6 +27,7 @@ use taskvec_pack::Digest;
 use crate::error::{Error, Result, from_networks};
 
 pub use pattern::Pattern;
+pub use penalty::{DeltaLength, OrthogonalityRecipe, PenaltyRecipe};
 pub(crate) use read::{explain, explain_fragment};
 use settings::everything;
 pub use settings::{
@@ -84,6 +86,9 @@ pub struct Recipe {
     /// The gates of elements, for the method that has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff_pruning: Option<DiffPruningRecipe>,
+    /// What is added to the loss for the task vector. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<PenaltyRecipe>,
     /// The task's output layer.
     #[serde(default)]
     pub head: HeadRecipe,

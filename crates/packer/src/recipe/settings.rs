@@ -73,6 +73,12 @@ pub struct MaskRecipe {
     pub score: Score,
     /// Whose labels the sensitivity is taken at. Default `sampled`.
     pub labels: LabelSource,
+    /// Labels that are drawn for each image. Default 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub draws: u32,
+    /// Images that sensitivities are measured on, at most. Default 5000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<u32>,
     /// Calibration rounds; after round r of R the share `density^(r/R)` is left. Default 4.
     pub rounds: u32,
     /// Factor on the weights already outside the mask during the later rounds, in `[0, 1]`. Default 0.1.
@@ -162,6 +168,8 @@ pub enum LabelSource {
     Sampled,
     /// The data's (`true` in a recipe).
     True,
+    /// What the model predicts.
+    Argmax,
 }
 
 /// The task's output layer.
@@ -360,6 +368,8 @@ impl Default for MaskRecipe {
             search_share: None,
             score: Score::LogProbability,
             labels: LabelSource::Sampled,
+            draws: 1,
+            images: None,
             rounds: 4,
             soft: 0.1,
             maskable: everything(),
@@ -395,6 +405,11 @@ impl Default for PackRecipe {
     fn default() -> Self {
         Self { values: Values::F32, rounded: Rounded::Afterwards, alpha: 1.0, alpha_range: [0.0, 1.0], probes: 8 }
     }
+}
+
+/// The default is not written out: recipes from before there was another keep their digests.
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// Every tensor.

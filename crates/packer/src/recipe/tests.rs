@@ -162,6 +162,10 @@ fn settings_of_a_way_to_train_belong_to_it() {
     let pruning = parse(&with("method: diff_pruning\nmask: {density: 0.005}")).unwrap();
     assert_eq!(pruning.diff_pruning, Some(DiffPruningRecipe::default()));
     assert_eq!((pruning.mask.rule, pruning.mask.search_share), (None, Some(0.5)));
+    let penalized = parse(&with("penalty: {orthogonality: {factor: 0.5}}")).unwrap();
+    assert_eq!(penalized.penalty.unwrap().orthogonality.unwrap().length, DeltaLength::One);
+    let (message, _) = refusal(&format!("{BASE}penalty: {{orthogonality: {{factor: 1}}}}\n"));
+    assert!(message.contains("`penalty` is given for a base"), "{message}");
     struct Case(&'static str, &'static str);
     let cases = [
         Case("method: talos\nlora: {rank: 4}", "`lora` is given and `method` is another"),
@@ -170,6 +174,12 @@ fn settings_of_a_way_to_train_belong_to_it() {
         Case("method: lora\nlora: {targets: []}", "`lora.targets` is empty"),
         Case("method: lora\noptimizer: {clip_over: all}", "`optimizer.clip_over` is `all`"),
         Case("method: lora\nlora: {rnk: 4}", "unknown key `rnk`"),
+        Case("method: talos\nmask: {draws: 0}", "`mask.draws` is 0"),
+        Case("method: talos\nmask: {draws: 2, labels: argmax}", "`mask.draws` is more than 1"),
+        Case("method: talos\nmask: {images: 0}", "`mask.images` is 0"),
+        Case("penalty: {}", "`penalty` says nothing"),
+        Case("penalty: {orthogonality: {factor: 0}}", "`penalty.orthogonality.factor` is 0"),
+        Case("penalty: {orthogonality: {length: two}}", "unknown value `two`"),
         Case("method: dense\ntaps: {penalty: 1}", "`taps` is given and `method` is another"),
         Case("method: taps\ntaps: {gate: 0.05}", "`taps.gate` is 0.05, expected `taps.threshold` or more"),
         Case("method: taps\ntaps: {warmup_share: 1}", "`taps.warmup_share` is 1"),

@@ -13,7 +13,7 @@ use crate::finetune::{HostHead, Training, attention_only, dense, lora};
 use crate::mask::{Entries, Mask, TensorMask};
 use crate::recipe::{Method, Recipe};
 
-/// Images that a mask is calibrated on, at most: as in the published code.
+/// Images that a mask is calibrated on, at most, unless the recipe says: as in the published code.
 pub const CALIBRATION_IMAGES_MAX: usize = 5000;
 
 /// Where a mask comes from that is neither known nor measured.
@@ -152,14 +152,15 @@ impl Journey<'_> {
         Mask { tensors: self.start.editable().into_iter().map(of).collect() }
     }
 
-    /// The images held out, or the training images where none are; no more than [`CALIBRATION_IMAGES_MAX`].
+    /// The images held out, or the training images where none are; no more than the recipe says, or [`CALIBRATION_IMAGES_MAX`].
     fn calibration_images(&self) -> Arc<Examples> {
         let images = if self.task.held_out.is_empty() { &self.task.train } else { &self.task.held_out };
-        if images.len() <= CALIBRATION_IMAGES_MAX {
+        let most = self.recipe.mask.images.map_or(CALIBRATION_IMAGES_MAX, |images| images as usize);
+        if images.len() <= most {
             return Arc::clone(images);
         }
         let mut fewer = (**images).clone();
-        fewer.truncate(CALIBRATION_IMAGES_MAX);
+        fewer.truncate(most);
         Arc::new(fewer)
     }
 }

@@ -317,6 +317,7 @@ fn a_folder_of_another_run_is_refused_and_left_alone() {
     assert!(error.to_string().contains("another data"), "{error}");
 }
 
+/// Trap of the published code: the norm is that of all gradients, masked or not. Which it is must be said, and both can be had.
 #[test]
 fn the_clip_norm_counts_what_the_recipe_says() {
     let ground = Ground::new();
@@ -328,6 +329,36 @@ fn the_clip_norm_counts_what_the_recipe_says() {
     };
     assert!(with("masked") != with("all"));
     assert_eq!(ground.changed("base", "masked"), ground.changed("base", "all"));
+}
+
+/// Traps: leftovers of another network in a checkpoint, and a delta that anybody could put on any base.
+#[test]
+fn a_run_has_the_tensors_of_its_base_and_its_pack_names_base_and_recipe() {
+    let ground = Ground::new();
+    let run = ground.run(&skill("method: talos, mask: {density: 0.1}"), "run");
+    let [base, tuned] = ["base", "run"].map(|name| {
+        Checkpoint::open(&ground.path(name).join(if name == "base" { MODEL_FILE } else { TUNED_FILE })).unwrap()
+    });
+    let names = |checkpoint: &Checkpoint| {
+        checkpoint
+            .tensors()
+            .iter()
+            .map(|tensor| (tensor.name().to_owned(), tensor.shape().to_vec()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&base), names(&tuned));
+    let packed = crate::pack_run::pack_run(&ground.path("run"), &crate::pack_run::PackWishes::default()).unwrap();
+    let pack = taskvec_pack::Pack::read(&packed.encoded.bytes, &taskvec_pack::Limits::default()).unwrap();
+    let manifest = pack.manifest();
+    assert_eq!(Some(manifest.base.to_string()), run.base);
+    assert_eq!((manifest.method, manifest.seed), (taskvec_pack::Method::LeastSensitive, 7));
+    assert_eq!((manifest.alpha, manifest.density), (1.0, 0.1));
+    let provenance: BTreeMap<&str, &str> = manifest.provenance().collect();
+    assert_eq!((provenance["recipe"], provenance["data digest"]), (run.recipe.as_str(), run.data.as_str()));
+    for tensor in pack.tensors() {
+        let shape = names(&base).into_iter().find(|(name, _)| name == tensor.name()).unwrap().1;
+        assert!(tensor.shape().eq(shape), "`{}`", tensor.name());
+    }
 }
 
 #[test]

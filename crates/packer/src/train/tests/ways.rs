@@ -3,7 +3,7 @@
 use super::*;
 
 /// Settings of every such way, for tests of what holds for all.
-pub(super) const ALL: [&str; 8] = [
+pub(super) const ALL: [&str; 10] = [
     "method: lora, lora: {rank: 3}",
     "method: lora, pack: {values: int4, rounded: in_training}",
     "method: magnitude_mask, mask: {scope: per_row, rule: lowest}",
@@ -12,6 +12,8 @@ pub(super) const ALL: [&str; 8] = [
     "method: taps, taps: {penalty: 0.1, gate_learning_rate: 0.01}",
     "method: diff_pruning",
     "method: diff_pruning, diff_pruning: {structured: true}, mask: {granule: row}, pack: {values: int4, rounded: in_training}",
+    "method: talos, penalty: {orthogonality: {factor: 0.1}}",
+    "method: lora, penalty: {orthogonality: {factor: 10, length: own}}",
 ];
 
 /// Learning brings the loss down and keeps what a head of class means was worth.
@@ -212,4 +214,41 @@ fn diff_pruning_ends_with_exactly_the_density_that_was_asked_for() {
         assert_eq!(penalties, [true, true, true, false, false, false]);
         assert!(run.epochs[5].loss < run.epochs[0].loss, "{:?}", run.epochs);
     }
+}
+
+/// How far from equal the singular values of all deltas are: `||D^T D - c^2 I||^2 / ||D||^4`, 0 for equal ones.
+fn departure(ground: &Ground, run: &str) -> f64 {
+    let mut sum = 0.0;
+    for name in ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"] {
+        let (delta, rows, columns) = delta(ground, run, &format!("blocks.0.{name}.weight"));
+        let (sides, inner) = if columns <= rows { (columns, rows) } else { (rows, columns) };
+        let element =
+            |side: usize, at: usize| delta[if columns <= rows { at * columns + side } else { side * columns + at }];
+        let norm: f64 = delta.iter().map(|value| value * value).sum();
+        let gram: f64 = (0..sides * sides)
+            .map(|at| (0..inner).map(|k| element(at / sides, k) * element(at % sides, k)).sum::<f64>().powi(2))
+            .sum();
+        sum += gram / norm / norm - 1.0 / sides as f64;
+    }
+    sum
+}
+
+#[test]
+fn a_penalty_on_orthogonality_lowers_its_own_term() {
+    let ground = Ground::new();
+    ground.run(&skill("method: dense"), "free");
+    let with = |length: &str, factor: f64| {
+        let settings = format!("method: dense, penalty: {{orthogonality: {{length: {length}, factor: {factor}}}}}");
+        let name = format!("{length} {factor}");
+        let run = ground.run(&skill(&settings), &name);
+        assert_learned(&name, &run);
+        (run, name)
+    };
+    let (own, name) = with("own", 100.0);
+    assert!(departure(&ground, &name) < 0.8 * departure(&ground, "free"));
+    assert!(own.epochs.iter().all(|epoch| epoch.penalty.is_some_and(|penalty| penalty >= 0.0)));
+    // As published, of length 1: deltas grow towards it, and the term falls all the way.
+    let (one, _) = with("one", 0.1);
+    let penalties: Vec<f64> = one.epochs.iter().map(|epoch| epoch.penalty.unwrap()).collect();
+    assert!(penalties.is_sorted_by(|before, after| before > after), "{penalties:?}");
 }
