@@ -226,3 +226,28 @@ fn two_packs_are_compared_whatever_their_encodings() {
     compared(&first, &second, &["--key", "a.pub"]).ended_with(2);
     told(taskvec().arg("inspect").arg(&first).args(["--base", &base])).ended_with(2);
 }
+
+#[test]
+fn what_two_skills_cost_each_other_is_measured_on_the_data_of_each() {
+    let skills = handwriting().join("skills");
+    let [korean, sketches] = ["korean.tvp", "sketches.tvp"].map(|name| skills.join(name));
+    let base = handwriting().display().to_string();
+    let [letters, drawings] =
+        ["omniglot_korean", "quickdraw3"].map(|name| handwriting().join("data").join(name).display().to_string());
+    let found = compared(&korean, &sketches, &["--base", &base, "--data", &letters, "--data", &drawings]).json(0);
+    let tasks = &found["interference"]["tasks"];
+    assert_eq!((&tasks[0]["skill"], &tasks[1]["data"]), (&json!("korean"), &json!("quickdraw3")), "{found}");
+    for task in [&tasks[0], &tasks[1]] {
+        let loss = |with: &str| task[with]["loss"].as_f64().expect("a loss");
+        assert!(loss("own") < loss("both") && loss("own") < loss("base"), "{task}");
+        assert!(task["both_loss_predicted"].as_f64().is_some_and(|predicted| predicted > loss("own")), "{task}");
+    }
+    let mut inspect = taskvec();
+    inspect.arg("inspect").args([&korean, &sketches]).args(["--base", &base, "--data", &letters, "--data", &drawings]);
+    assert!(told(&mut inspect).stdout.contains("predicted loss"), "{found}");
+    let once = compared(&korean, &sketches, &["--base", &base, "--data", &letters]);
+    once.refused(&["--data is given 1 times, expected twice"]);
+    compared(&korean, &sketches, &["--data", &letters, "--data", &drawings]).ended_with(2);
+    compared(&korean, &sketches, &["--base", &base, "--data", &drawings, "--data", &letters])
+        .refused(&["skill `korean`"]);
+}

@@ -231,6 +231,9 @@ pub(crate) struct Inspect {
     /// Base that turns losslessly written entries into deltas that can be compared
     #[arg(long, value_name = "BASE", requires = "other")]
     pub(crate) base: Option<PathBuf>,
+    /// Data set folder, given twice: on the first pack's task and on the second's, what do the skills cost each other?
+    #[arg(long, value_name = "FOLDER", requires = "base")]
+    pub(crate) data: Vec<PathBuf>,
     /// Public key file whose signature is verified; may be given several times
     #[arg(long, value_name = "PUBFILE", conflicts_with = "other")]
     pub(crate) key: Vec<PathBuf>,

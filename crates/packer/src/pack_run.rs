@@ -116,7 +116,7 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
         accuracy(&head, &features(&crew, network, examples, &device), &examples.labels)
     };
     let prove = |pack: &[u8]| {
-        let network = as_a_device_has_it(&start, &base, pack, recipe.pack.alpha)?;
+        let network = as_a_device_has_it(&start, &base, &[(pack, recipe.pack.alpha)])?;
         let accuracy = Accuracy { held_out: judge(&network, &task.held_out)?, test: judge(&network, &task.test)? };
         Ok((accuracy, probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?))
     };
@@ -141,7 +141,7 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     };
     let rated = Rated::new(&vector, budget.rescale)?;
     let judge_held_out = |pack: &[u8]| {
-        let network = as_a_device_has_it(&start, &base, pack, recipe.pack.alpha)?;
+        let network = as_a_device_has_it(&start, &base, &[(pack, recipe.pack.alpha)])?;
         judge(&network, &task.held_out)
     };
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
@@ -248,10 +248,10 @@ fn check_base(start: &Start, run: &Run, base: &Path) -> Result<()> {
 }
 
 /// The network of base and pack, put together through a file as `taskvec apply` does.
-fn as_a_device_has_it(start: &Start, base: &Path, pack: &[u8], alpha: f32) -> Result<Network> {
+pub(crate) fn as_a_device_has_it(start: &Start, base: &Path, packs: &[(&[u8], f32)]) -> Result<Network> {
     let aside = tempfile::tempdir().map_err(|cause| Error::io("create a folder in", &std::env::temp_dir(), cause))?;
     let path = aside.path().join(TUNED_FILE);
-    apply(base, &[(pack, alpha)], &path)?;
+    apply(base, packs, &path)?;
     let bytes = std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?;
     let file = TensorFile::parse(&bytes).map_err(|cause| Error::from_bundle(cause, "read the composed weights"))?;
     start.with_tensors(&file, &bytes)

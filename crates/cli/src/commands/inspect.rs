@@ -15,7 +15,7 @@ use crate::render::{self, size};
 
 pub(crate) fn run(typed: &Inspect, json: bool) -> anyhow::Result<Outcome> {
     if let Some(other) = &typed.other {
-        return super::overlap::run(&typed.pack, other, typed.base.as_deref(), json);
+        return super::overlap::run(&typed.pack, other, typed.base.as_deref(), &typed.data, json);
     }
     let attempt = || format!("open pack `{}`", typed.pack.display());
     let bytes = std::fs::read(&typed.pack).with_context(attempt)?;

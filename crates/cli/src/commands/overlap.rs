@@ -1,24 +1,76 @@
 //! `taskvec inspect PACK OTHER [--base BASE]`: two packs for one base, tensor by tensor.
+//!
+//! With `--data FOLDER --data FOLDER`, the data of the first skill and of the second, a second table says what each task loses when both
+//! are in force: measured, and predicted to first order from the skill alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use taskvec_packer::overlap::{Overlap, Shared, overlap};
+use serde::Serialize;
+use taskvec_packer::Error;
+use taskvec_packer::overlap::{Interference, Overlap, Shared, Standing, interference, overlap};
 
 use super::Outcome;
 use crate::render::{self, size};
 
-pub(super) fn run(first: &Path, second: &Path, base: Option<&Path>, json: bool) -> anyhow::Result<Outcome> {
+#[derive(Serialize)]
+struct Compared {
+    #[serde(flatten)]
+    overlap: Overlap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interference: Option<Interference>,
+}
+
+pub(super) fn run(
+    first: &Path,
+    second: &Path,
+    base: Option<&Path>,
+    data: &[PathBuf],
+    json: bool,
+) -> anyhow::Result<Outcome> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("read pack `{}`", path.display()));
-    let found = overlap(&read(first)?, &read(second)?, base)
-        .with_context(|| format!("compare `{}` with `{}`", first.display(), second.display()))?;
+    let attempt = || format!("compare `{}` with `{}`", first.display(), second.display());
+    let (ours, theirs) = (read(first)?, read(second)?);
+    let found = overlap(&ours, &theirs, base).with_context(attempt)?;
     if found.total.opposed.is_none() {
         render::note(
             "tensors written losslessly are compared by their masks alone; with --base BASE their deltas are, too",
         );
     }
-    render::result(json, &found, table)?;
+    let measured = match (base, data) {
+        (_, []) | (None, _) => None,
+        (Some(base), [of_first, of_second]) => {
+            Some(interference([&ours, &theirs], base, [of_first, of_second]).with_context(attempt)?)
+        }
+        (_, folders) => {
+            return Err(Error::usage(format!("--data is given {} times, expected twice", folders.len()))
+                .with_help("name the data of the first skill, then that of the second")
+                .into());
+        }
+    };
+    render::result(json, &Compared { overlap: found, interference: measured }, |compared| {
+        let measured = compared.interference.as_ref().map(costs).unwrap_or_default();
+        format!("{}{measured}", table(&compared.overlap))
+    })?;
     Ok(Outcome::Done)
+}
+
+/// What the skills cost each other.
+fn costs(found: &Interference) -> String {
+    let standing = |standing: &Standing| format!("{} ({:.3})", render::percent(standing.accuracy), standing.loss);
+    let rows = found.tasks.iter().zip(["A", "B"]).map(|(task, letter)| {
+        vec![
+            format!("{letter}: {}", task.skill),
+            format!("{}, {} images", task.data, task.images),
+            standing(&task.base),
+            standing(&task.own),
+            standing(&task.other),
+            standing(&task.both),
+            format!("{:.3}", task.both_loss_predicted),
+        ]
+    });
+    let header = ["skill", "its data", "base", "own skill", "other skill", "both", "predicted loss"];
+    format!("\naccuracy (and loss) of each task\n{}", render::table(&header, &rows.collect::<Vec<_>>()))
 }
 
 fn table(found: &Overlap) -> String {

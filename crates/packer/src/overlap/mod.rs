@@ -7,6 +7,8 @@
 //! Deltas are compared as a reader sees them, whatever their encodings. A lossless pack holds distances between bit patterns,
 //! and only the base makes deltas of them: without it such a tensor is compared by its mask alone.
 
+mod interference;
+
 use std::cmp::Ordering;
 use std::path::Path;
 
@@ -18,6 +20,8 @@ use taskvec_pack::{Dtype, Limits, Pack, TensorEntry};
 use crate::apply::check_belongs;
 use crate::error::{Error, Result};
 use crate::task_vector::{Deltas, TensorDelta};
+
+pub use interference::{Interference, Standing, TaskInterference, interference};
 
 /// Two packs compared. In every pair the first pack comes first.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -5,6 +5,7 @@ mod methods;
 use std::path::PathBuf;
 
 use taskvec_bundle::{NamedTensor, StoredDtype, TensorFile};
+use taskvec_pack::{Limits, Pack};
 use tempfile::TempDir;
 
 use super::method::Sparsifier;
@@ -14,6 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::random::Random;
 use crate::recipe::Values;
 use crate::run_folder::{f32_bytes, f32s, safetensors};
+use crate::task_vector::{Deltas, TaskVector};
 
 /// A folder with models and recipes in it.
 struct Desk(TempDir);
@@ -335,28 +337,55 @@ fn models_in_memory_merge_as_files_do() {
     assert!(error.to_string().contains("`matrix` has deltas of 1 models, expected 2"), "{error}");
 }
 
+/// A pack `NAME.tvp` of what a model changed at the elements that `holds` is true for, counted through all tensors.
+fn sparse_pack(desk: &Desk, name: &str, holds: impl Fn(usize) -> bool) -> Vec<u8> {
+    let [base, tuned] = ["base", name].map(|name| desk.numbers(name));
+    let number = std::cell::Cell::new(0);
+    let sparse = each(&tuned, &base, |tuned, base| {
+        number.set(number.get() + 1);
+        if holds(number.get()) { tuned } else { base }
+    });
+    let [bias, matrix] = [&sparse[0], &sparse[1]].map(|numbers| f32_bytes(numbers));
+    let tensors = [
+        NamedTensor { name: "bias", dtype: StoredDtype::F32, shape: &[5], bytes: &bias },
+        NamedTensor { name: "matrix", dtype: StoredDtype::F32, shape: &[12, 8], bytes: &matrix },
+    ];
+    std::fs::write(desk.path("sparse.safetensors"), safetensors(&tensors).unwrap()).unwrap();
+    let [from, to] = ["base", "sparse"].map(|name| desk.path(&format!("{name}.safetensors")));
+    let bytes = crate::diff::diff(&from, &to, Values::F32, None).unwrap().encoded.bytes;
+    std::fs::write(desk.path(&format!("{name}.tvp")), &bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_pack_that_is_scaled_or_negated_keeps_its_mask() {
+    let desk = Desk::new();
+    let bytes = sparse_pack(&desk, "one", |number| number % 5 == 2);
+    let vector = |bytes: &[u8]| TaskVector::of_pack(&Pack::read(bytes, &Limits::default()).unwrap());
+    let before = vector(&bytes);
+    for weight in [-1.0f32, 0.5] {
+        let text = format!(
+            "{{merge_method: task_arithmetic, base_model: base.safetensors, models: [\
+             {{model: one.tvp, parameters: {{weight: {weight}}}}}]}}"
+        );
+        let (pack, _) = merge_into_pack(&desk.recipe(&text).unwrap(), Values::F32, "scaled").unwrap();
+        let after = vector(&pack.bytes);
+        assert_eq!((after.entry_count(), after.tensors.len()), (20, before.tensors.len()));
+        for (after, before) in after.tensors.iter().zip(&before.tensors) {
+            assert_eq!((&after.name, &after.indices), (&before.name, &before.indices));
+            let Deltas::Numbers(numbers) = &before.deltas else { panic!("{before:?}") };
+            assert_eq!(after.deltas, Deltas::Numbers(numbers.iter().map(|delta| weight * delta).collect()));
+        }
+    }
+}
+
 /// What no model changed is no entry of a merged pack, whatever the method.
 #[test]
 fn sparse_packs_merge_to_a_sparse_pack() {
     let desk = Desk::new();
-    let [base, one, two] = ["base", "one", "two"].map(|name| desk.numbers(name));
-    for (name, tuned, place) in [("one", &one, 0), ("two", &two, 1)] {
-        // Two elements of five in each, one of them in both.
-        let number = std::cell::Cell::new(0);
-        let sparse = each(tuned, &base, |tuned, base| {
-            number.set(number.get() + 1);
-            if number.get() % 5 == place || number.get() % 5 == 2 { tuned } else { base }
-        });
-        let [bias, matrix] = [&sparse[0], &sparse[1]].map(|numbers| f32_bytes(numbers));
-        let tensors = [
-            NamedTensor { name: "bias", dtype: StoredDtype::F32, shape: &[5], bytes: &bias },
-            NamedTensor { name: "matrix", dtype: StoredDtype::F32, shape: &[12, 8], bytes: &matrix },
-        ];
-        std::fs::write(desk.path("sparse.safetensors"), safetensors(&tensors).unwrap()).unwrap();
-        let [from, to] = ["base", "sparse"].map(|name| desk.path(&format!("{name}.safetensors")));
-        let made = crate::diff::diff(&from, &to, Values::F32, None).unwrap();
-        std::fs::write(desk.path(&format!("{name}.tvp")), made.encoded.bytes).unwrap();
-    }
+    // Two elements of five in each, one of them in both.
+    sparse_pack(&desk, "one", |number| [0, 2].contains(&(number % 5)));
+    sparse_pack(&desk, "two", |number| [1, 2].contains(&(number % 5)));
     // Three elements of five are in either, one is in both: 61 and 20 of 101.
     for (method, parameters, least, most) in [
         ("task_arithmetic", "weight: 1", 61, 61),
