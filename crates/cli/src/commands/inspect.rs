@@ -4,6 +4,7 @@
 //!
 //! With a second pack for the same base the two are compared (`overlap.rs`): how much their masks share, beside what drawn masks
 //! would; signs that oppose and the cosine of the deltas in common; bytes. Losslessly written deltas take `--base BASE`.
+//! With `--data` for each of the two, what they cost each other is measured as well.
 
 use anyhow::Context;
 use taskvec_pack::{Limits, Pack};
