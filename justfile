@@ -56,6 +56,10 @@ bench-runtime:
 bench-families:
     cargo build --release --bin taskvec && bench/families/run
 
+# Eight gray tasks, all methods, three seeds: the page is target/gray/index.html. An hour on two cores; goes on where it was.
+eval-gray data="../shared/data":
+    cargo run --release --quiet --bin taskvec -- eval suites/gray.yaml --data {{data}} --out target/gray
+
 # Requests per second and latency of `taskvec-device serve`, with and without swaps.
 bench-serve:
     cargo test --release --workspace --test it requests_per_second -- --ignored --nocapture

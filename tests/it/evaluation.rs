@@ -127,6 +127,58 @@ fn the_small_suite_runs_and_its_json_and_its_markdown_say_the_same_numbers() {
     assert!(markdown.contains(if claim["holds"] == true { "**holds**" } else { "**does not hold**" }));
 }
 
+/// Two kinds of drawings in colour, 20 x 20 pixels, as MNIST's files and as folders of PNG files.
+fn unseen(folder: &Path) {
+    let pixel = |class: u8, image: u32, x: u32, y: u32| {
+        let is_ink = if class == 0 { x % 10 < 4 } else { y % 10 < 4 };
+        let level = if is_ink { 180 + (image * 7 + x) % 60 } else { (image * 3 + y) % 40 };
+        [level as u8, level as u8 / 2, 30]
+    };
+    let files = folder.join("stripes");
+    fs::create_dir_all(&files).unwrap();
+    for (split, count) in [("train", 24u32), ("test", 10)] {
+        let labels: Vec<u8> = (0..count).map(|image| (image % 2) as u8).collect();
+        let numbers = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>();
+        let pixels = labels.iter().zip(0..).flat_map(|(class, image)| {
+            (0..400).flat_map(move |at| pixel(*class, image, at % 20, at / 20)).collect::<Vec<u8>>()
+        });
+        let images = [&[0, 0, 8, 4][..], &numbers(&[count, 20, 20, 3]), &pixels.collect::<Vec<u8>>()].concat();
+        fs::write(files.join(format!("{split}-images.idx4-ubyte")), images).unwrap();
+        let labels = [&[0, 0, 8, 1][..], &numbers(&[count]), &labels].concat();
+        fs::write(files.join(format!("{split}-labels.idx1-ubyte")), labels).unwrap();
+    }
+    for (class, name) in [(0, "upright"), (1, "lying")] {
+        fs::create_dir_all(folder.join("pictures").join(name)).unwrap();
+        for image in 0..20 {
+            let picture = image::RgbImage::from_fn(20, 20, |x, y| image::Rgb(pixel(class, image, x, y)));
+            picture.save(folder.join(format!("pictures/{name}/{image}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_suite_runs_over_folders_that_nobody_has_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    unseen(folder.path());
+    let suite = folder.path().join("unseen.yaml");
+    let text = format!(
+        "name: unseen\nbase: {}\ncontrol: {{data: [stripes]}}\ntasks: {{files: {{data: stripes}}, folders: {{data: pictures}}}}\n\
+         defaults: {{steps: 6, batch: 8, held_out: 0.25}}\nmethods: {{dense: {{method: dense}}}}\nseeds: [1]\n\
+         alphas: {{points: 3}}\n",
+        handwriting().display()
+    );
+    fs::write(&suite, text).unwrap();
+    let out = folder.path().join("out");
+    let mut command = taskvec();
+    command.arg("eval").arg(&suite).arg("--data").arg(folder.path()).arg("--json").arg("-o").arg(&out);
+    let results = &told(&mut command).json(0)["results"];
+    let single = |task: usize| results["outcomes"][0]["tasks"][task]["single"].as_f64().unwrap();
+    // Upright stripes and lying ones: a network that has read letters tells them apart, if gray is what it should be.
+    assert!(single(0) > 0.8 && single(1) > 0.8, "{} and {}", single(0), single(1));
+    assert_eq!(results["outcomes"][0]["tasks"][1]["images"].as_array().unwrap().len(), 3);
+    assert!(fs::read_to_string(out.join("index.html")).unwrap().contains("folders"));
+}
+
 #[test]
 #[cfg(unix)]
 fn an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes() {

@@ -30,7 +30,7 @@ struct Shown<'a> {
 pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     let suite = Suite::open(&typed.suite, typed.data.as_deref())?;
     let out = typed.out.clone().unwrap_or_else(|| PathBuf::from(format!("eval-{}", suite.name)));
-    let runs = suite.methods.len() * suite.tasks.len() * suite.seeds.len();
+    let runs = suite.runs().count() * suite.seeds.len();
     render::note(&format!("suite `{}`: {runs} runs, output folder `{}`", suite.name, out.display()));
     let stop = interrupt::stop_flag()?;
     let ending = evaluate(&suite, &out, &mut Reporter::new(), &stop)?;

@@ -202,13 +202,10 @@ fn train_all(
 ) -> Result<Option<Vec<Made>>> {
     let mut all = Vec::new();
     for &seed in &suite.seeds {
-        for method in suite.methods.names() {
-            for task in suite.tasks.names() {
-                let trained = runs::run(suite, [method, task], (seed, base), out, watch, stop)?;
-                let Some(trained) = trained else { return Ok(None) };
-                let (method, task) = (method.to_owned(), task.to_owned());
-                all.push(Made { method, task, seed, trained });
-            }
+        for (method, task) in suite.runs() {
+            let trained = runs::run(suite, [method, task], (seed, base), out, watch, stop)?;
+            let Some(trained) = trained else { return Ok(None) };
+            all.push(Made { method: method.to_owned(), task: task.to_owned(), seed, trained });
         }
     }
     Ok(Some(all))

@@ -117,9 +117,16 @@ pub(crate) fn number(column: Column, outcome: &Outcome) -> Option<f64> {
         Column::NegationTarget if !chosen.is_empty() => mean(&chosen.iter().map(|at| at.target).collect::<Vec<_>>()),
         Column::NegationControl if !chosen.is_empty() => mean(&chosen.iter().map(|at| at.control).collect::<Vec<_>>()),
         Column::NegationTarget | Column::NegationControl => return None,
-        Column::AdditionPerTask | Column::PackBytes if outcome.of.is_some() => return None,
+        // Of a merge there is one vector, and none was trained.
+        Column::AdditionPerTask | Column::Packed | Column::PackBytes | Column::OptimizerBytes
+            if outcome.of.is_some() =>
+        {
+            return None;
+        }
         Column::AdditionPerTask => mean(&addition.per_task),
+        Column::Packed => of_tasks(|task| task.packed.unwrap_or(0.0)),
         Column::PackBytes => of_tasks(|task| task.pack_bytes as f64),
+        Column::OptimizerBytes => of_tasks(|task| task.optimizer_bytes as f64),
     })
 }
 
@@ -137,7 +144,7 @@ pub(crate) fn numbers(column: Column, row: &str, control_of_base: Option<f64>, o
     let base = |outcome: &Outcome| mean(&outcome.tasks.iter().map(|task| task.base).collect::<Vec<_>>());
     let of_base = outcomes.iter().filter(|outcome| outcome.row == first.row).map(base);
     match column {
-        Column::AdditionNormalized | Column::PackBytes => Vec::new(),
+        Column::AdditionNormalized | Column::Packed | Column::PackBytes | Column::OptimizerBytes => Vec::new(),
         Column::NegationControl => control_of_base.into_iter().collect(),
         Column::NegationTarget if control_of_base.is_none() => Vec::new(),
         _ => of_base.collect(),

@@ -154,6 +154,33 @@ impl Suite {
         self.tasks.iter().filter(|(_, task)| task.merged)
     }
 
+    /// Whether `method` learns `task`: every method learns what is merged, and only those that are asked learn what is not.
+    pub fn learns(&self, method: &str, task: &str) -> bool {
+        let is_method = |methods: &[String]| methods.iter().any(|known| known == method);
+        let in_analogy = |analogy: &AnalogySettings| {
+            is_method(&analogy.methods)
+                && [&analogy.a, &analogy.b, &analogy.c, &analogy.d].iter().any(|known| **known == task)
+        };
+        let in_pair =
+            |maps: &MapSettings| is_method(&maps.methods) && maps.pairs.iter().flatten().any(|known| known == task);
+        // The kernel is the base's, and takes a task's images from the run of any method.
+        let in_kernel = |kernel: &KernelSettings| {
+            self.methods.names().next() == Some(method) && kernel.tasks.iter().any(|known| known == task)
+        };
+        self.tasks.get(task).is_some_and(|settings| settings.merged)
+            || self.analogies.iter().any(|(_, analogy)| in_analogy(analogy))
+            || self.disentanglement.as_ref().is_some_and(in_pair)
+            || self.kernel.as_ref().is_some_and(in_kernel)
+    }
+
+    /// Every run with one seed: method and task.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_method = move |method| {
+            self.tasks.names().filter(move |task| self.learns(method, task)).map(move |task| (method, task))
+        };
+        self.methods.names().flat_map(of_method)
+    }
+
     /// The rows of the tables, without that of the base: methods, then merges.
     pub fn rows(&self) -> impl Iterator<Item = &str> {
         self.methods.names().chain(self.merges.names())

@@ -178,8 +178,12 @@ pub enum Column {
     NegationTarget,
     /// Mean accuracy on the control then.
     NegationControl,
+    /// Mean test accuracy of base and pack: each task's own model, as its pack makes it.
+    Packed,
     /// Mean bytes of a task's pack.
     PackBytes,
+    /// Mean bytes of the optimizer's moments.
+    OptimizerBytes,
 }
 
 impl Alphas {
@@ -202,7 +206,7 @@ impl MergeRow {
 
 impl Column {
     /// All of them, in the order of tables.
-    pub const ALL: [Column; 8] = [
+    pub const ALL: [Column; 10] = [
         Column::SingleTask,
         Column::Addition,
         Column::AdditionNormalized,
@@ -210,7 +214,9 @@ impl Column {
         Column::AdditionPerTask,
         Column::NegationTarget,
         Column::NegationControl,
+        Column::Packed,
         Column::PackBytes,
+        Column::OptimizerBytes,
     ];
 
     /// What tables call it.
@@ -223,13 +229,15 @@ impl Column {
             Column::AdditionPerTask => "addition, alpha per task",
             Column::NegationTarget => "negation: task (lower is better)",
             Column::NegationControl => "negation: control",
+            Column::Packed => "single task, from its pack",
             Column::PackBytes => "bytes per task",
+            Column::OptimizerBytes => "optimizer bytes",
         }
     }
 
     /// Whether it counts bytes; all others are shares.
     pub fn is_bytes(self) -> bool {
-        self == Column::PackBytes
+        matches!(self, Column::PackBytes | Column::OptimizerBytes)
     }
 }
 

@@ -46,6 +46,20 @@ fn a_recipe_is_the_suites_defaults_the_methods_fragment_and_the_tasks_length() {
 }
 
 #[test]
+fn what_is_not_merged_is_learned_by_those_who_are_asked_and_by_nobody_else() {
+    let runs = |suite: &Suite| suite.runs().map(|(method, task)| format!("{method} {task}")).collect::<Vec<_>>();
+    let all = ["dense digits", "dense korean", "talos digits", "talos korean"];
+    assert_eq!(runs(&parse(SMALL).unwrap()), all);
+    let asked = format!("{SMALL}analogies: {{x: {{a: half, b: digits, c: korean, d: korean, methods: [talos]}}}}\n");
+    assert_eq!(runs(&parse(&asked).unwrap()), [&all[..], &["talos half"]].concat());
+    let kernel = format!("{SMALL}kernel: {{tasks: [half]}}\n");
+    assert_eq!(
+        runs(&parse(&kernel).unwrap()),
+        ["dense digits", "dense korean", "dense half", "talos digits", "talos korean"]
+    );
+}
+
+#[test]
 fn data_lies_under_the_root_that_is_given() {
     let suite = Suite::parse(SMALL, Path::new("/suites"), Some(Path::new("/elsewhere")), "suite").unwrap();
     assert_eq!(suite.data_path(Path::new("mnist")), Path::new("/elsewhere/mnist"));
