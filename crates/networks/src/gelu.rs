@@ -8,7 +8,7 @@
 //! With a derivative known beforehand no operation of our own is needed in the graph: `(x - x0) * d + y`, where `x0`
 //! is the value of `x`, has exactly the value `y` and the gradient `d`.
 
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 
 use crate::config::Gelu;
 use crate::vector::vectorized;
@@ -16,7 +16,7 @@ use crate::vector::vectorized;
 /// Applies the activation to every number.
 pub(crate) fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
     let device = x.device();
-    if device != Device::flex() {
+    if device != Device::flex() || x.dtype() != DType::F32 {
         return match kind {
             Gelu::Exact => activation::gelu(x),
             Gelu::Quick => activation::sigmoid(x.clone().mul_scalar(QUICK)) * x,
@@ -31,17 +31,42 @@ pub(crate) fn gelu<const D: usize>(x: Tensor<D>, kind: Gelu) -> Tensor<D> {
         );
         return Tensor::from_data(TensorData::new(values, shape), &device);
     }
-    let plain = device.inner();
     let at = x.clone().inner();
+    let (values, slopes) = with_slope(at.clone(), kind);
+    (x - Tensor::from_inner(at)) * Tensor::from_inner(slopes) + Tensor::from_inner(values)
+}
+
+/// The activation of each number of a plain `x`, and its derivative.
+pub(crate) fn with_slope<const D: usize>(x: Tensor<D>, kind: Gelu) -> (Tensor<D>, Tensor<D>) {
+    let (device, shape) = (x.device(), x.dims());
+    if device != Device::flex() || x.dtype() != DType::F32 {
+        let value = gelu(x.clone(), kind);
+        let slope = match kind {
+            Gelu::Exact => {
+                let below = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0).mul_scalar(0.5);
+                let bell = x
+                    .clone()
+                    .square()
+                    .mul_scalar(-0.5)
+                    .exp()
+                    .mul_scalar(0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+                below + x * bell
+            }
+            Gelu::Quick => {
+                let share = activation::sigmoid(x.mul_scalar(QUICK));
+                share.clone() + value.clone().mul_scalar(QUICK) * (share.neg().add_scalar(1.0))
+            }
+        };
+        return (value, slope);
+    }
     // `into_data` of a shared tensor copies twice; the product with 1 is one copy that is ours alone.
-    let copy = host(at.clone().mul_scalar(1.0));
+    let copy = host(x.mul_scalar(1.0));
     let (values, slopes) = vectorized(
         #[inline(always)]
         || with_slopes(copy, kind),
     );
-    let values = Tensor::from_data(TensorData::new(values, shape), &plain);
-    let slopes = Tensor::from_data(TensorData::new(slopes, shape), &plain);
-    (x - Tensor::from_inner(at)) * Tensor::from_inner(slopes) + Tensor::from_inner(values)
+    let tensor = |values| Tensor::from_data(TensorData::new(values, shape), &device);
+    (tensor(values), tensor(slopes))
 }
 
 /// CLIP's factor inside the sigmoid.

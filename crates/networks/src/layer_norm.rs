@@ -15,9 +15,14 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// # Shapes
-    /// `x`: `[rows, width]`; the result has the same shape.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn applied(&self, x: Tensor<2>) -> Tensor<2> {
         layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+    }
+
+    /// `x` before weight and bias.
+    pub(crate) fn normalized(&self, x: Tensor<2>) -> Tensor<2> {
+        let centered = x.clone() - x.mean_dim(1);
+        let inverse = centered.clone().square().mean_dim(1).add_scalar(self.epsilon).sqrt().recip();
+        centered * inverse
     }
 }

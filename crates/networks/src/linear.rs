@@ -13,11 +13,3 @@ pub struct Linear {
     /// `[out]`
     pub bias: Param<Tensor<1>>,
 }
-
-impl Linear {
-    /// # Shapes
-    /// `x`: `[rows, in]`; the result: `[rows, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
-    }
-}

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::NetworkConfig;
 use crate::error::Result;
+use crate::pass::{Pass, Plain, Recording, Tangent};
 use crate::source::Source;
 use crate::vit::Vit;
 
@@ -55,8 +56,29 @@ impl Network {
     /// # Panics
     /// When `pixels` has another size than the network's description says.
     pub fn features(&self, pixels: Tensor<4>) -> Tensor<2> {
+        self.run(&mut Plain, pixels)
+    }
+
+    /// The features of the first-order approximation of this network, which is plain: `features + J delta`, with the deltas of
+    /// `tangent`. They are tracked where a delta is.
+    ///
+    /// # Shapes
+    /// As [`Network::features`]; `pixels` is plain.
+    pub fn linearized_features(&self, tangent: &mut Tangent, pixels: Tensor<4>) -> Tensor<2> {
+        self.run(tangent, pixels).sum()
+    }
+
+    /// The features, tracked, while `recording` keeps what the layers see. The network is plain.
+    ///
+    /// # Shapes
+    /// As [`Network::features`]; `pixels` is plain, and has as many images as `recording` was made for.
+    pub fn recorded_features(&self, recording: &mut Recording, pixels: Tensor<4>) -> Tensor<2> {
+        self.run(recording, pixels)
+    }
+
+    fn run<P: Pass>(&self, pass: &mut P, pixels: Tensor<4>) -> P::Value<2> {
         match self {
-            Network::Vit(vit) => vit.features(pixels),
+            Network::Vit(vit) => vit.run(pass, pixels),
         }
     }
 

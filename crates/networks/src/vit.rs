@@ -8,9 +8,9 @@ use burn::tensor::Tensor;
 
 use crate::attention::Attention;
 use crate::config::{Gelu, VitConfig};
-use crate::gelu::gelu;
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
+use crate::pass::{Affine, Pass};
 use crate::source::Source;
 
 /// A Vision Transformer without its head: from pixels to the features of the class token.
@@ -93,29 +93,36 @@ impl Vit {
     ///
     /// # Panics
     /// When `pixels` has another size than the description says.
-    pub fn features(&self, pixels: Tensor<4>) -> Tensor<2> {
+    pub(crate) fn run<P: Pass>(&self, pass: &mut P, pixels: Tensor<4>) -> P::Value<2> {
         let [batch, ..] = pixels.dims();
         let [_, tokens, width] = self.pos_embed.dims();
-        let patches = self.patch_embed.forward(pixels);
-        let cls_token = self.cls_token.val().expand([batch, 1, width]);
-        let x = Tensor::cat(vec![cls_token, patches], 1) + self.pos_embed.val();
-        let x = x.reshape([batch * tokens, width]);
+        let patches = self.patch_embed.run(pass, pixels);
+        let cls_token = pass.repeat(&self.cls_token, batch);
+        let places = pass.repeat(&self.pos_embed, batch);
+        let x = pass.join(cls_token, patches, 1);
+        let x = pass.add(x, places);
+        let mut x = pass.through(x, |x| x.reshape([batch * tokens, width]));
         let (last, before) = self.blocks.split_last().expect("a description has at least one block");
-        let x = before.iter().fold(x, |x, block| block.forward(x, batch));
-        self.norm.forward(last.forward_first(x, batch))
+        for block in before {
+            x = block.run(pass, x, (batch, tokens));
+        }
+        let first = last.run_first(pass, x, (batch, tokens));
+        pass.layer_norm(first, &self.norm)
     }
 }
 
 /// `[batch * tokens, width]` to `[batch, width]`: the first token of each image.
-fn first_tokens(x: Tensor<2>, batch: usize) -> Tensor<2> {
-    let [rows, width] = x.dims();
-    x.reshape([batch, rows / batch, width]).narrow(1, 0, 1).reshape([batch, width])
+fn first_tokens<P: Pass>(pass: &mut P, x: P::Value<2>, (batch, tokens): (usize, usize)) -> P::Value<2> {
+    pass.through(x, |x| {
+        let [_, width] = x.dims();
+        x.reshape([batch, tokens, width]).narrow(1, 0, 1).reshape([batch, width])
+    })
 }
 
 impl PatchEmbedding {
     /// # Shapes
     /// `pixels`: `[batch, channels, height, width]`; the result: `[batch, patches, width of a token]`, row by row.
-    fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
+    fn run<P: Pass>(&self, pass: &mut P, pixels: Tensor<4>) -> P::Value<3> {
         let [batch, channels, height, width] = pixels.dims();
         let [out, _, patch, _] = self.proj.weight.dims();
         let (down, across) = (height / patch, width / patch);
@@ -124,9 +131,9 @@ impl PatchEmbedding {
             .reshape([batch, channels, down, patch, across, patch])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch * down * across, values]);
-        let weight = self.proj.weight.val().reshape([out, values]).transpose();
-        let tokens = patches.matmul(weight) + self.proj.bias.val().unsqueeze();
-        tokens.reshape([batch, down * across, out])
+        let patches = pass.constant(patches);
+        let tokens = pass.affine(patches, &Affine::whole(&self.proj.weight, Some(&self.proj.bias)));
+        pass.through(tokens, |tokens| tokens.reshape([batch, down * across, out]))
     }
 }
 
@@ -149,24 +156,29 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
-        let normed = self.norm1.forward(x.clone());
-        let x = self.attn.forward(normed.clone(), normed, batch) + x;
-        self.mlp.forward(self.norm2.forward(x.clone())) + x
+    fn run<P: Pass>(&self, pass: &mut P, x: P::Value<2>, (batch, tokens): (usize, usize)) -> P::Value<2> {
+        let normed = pass.layer_norm(x.clone(), &self.norm1);
+        let mixed = self.attn.run(pass, normed.clone(), (normed, batch * tokens), (batch, tokens));
+        let x = pass.add(mixed, x);
+        self.add_mlp(pass, x)
     }
 
-    /// The first token of what `forward` gives. Of a last block nothing else is ever looked at, so only keys and values
+    /// The first token of what `run` gives. Of a last block nothing else is ever looked at, so only keys and values
     /// are computed for all tokens: five sixths of the block's work are left out, here and in the backward pass.
-    fn forward_first(&self, x: Tensor<2>, batch: usize) -> Tensor<2> {
-        let normed = self.norm1.forward(x.clone());
-        let asking = first_tokens(normed.clone(), batch);
-        let x = self.attn.forward(normed, asking, batch) + first_tokens(x, batch);
-        self.mlp.forward(self.norm2.forward(x.clone())) + x
+    fn run_first<P: Pass>(&self, pass: &mut P, x: P::Value<2>, (batch, tokens): (usize, usize)) -> P::Value<2> {
+        let normed = pass.layer_norm(x.clone(), &self.norm1);
+        let asking = first_tokens(pass, normed.clone(), (batch, tokens));
+        let mixed = self.attn.run(pass, normed, (asking, batch), (batch, tokens));
+        let first = first_tokens(pass, x, (batch, tokens));
+        let x = pass.add(mixed, first);
+        self.add_mlp(pass, x)
     }
-}
 
-impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.fc2.forward(gelu(self.fc1.forward(x), self.gelu))
+    fn add_mlp<P: Pass>(&self, pass: &mut P, x: P::Value<2>) -> P::Value<2> {
+        let normed = pass.layer_norm(x.clone(), &self.norm2);
+        let inside = pass.affine(normed, &self.mlp.fc1.affine());
+        let inside = pass.gelu(inside, self.mlp.gelu);
+        let out = pass.affine(inside, &self.mlp.fc2.affine());
+        pass.add(out, x)
     }
 }

@@ -32,7 +32,7 @@ impl ModuleVisitor for Collect {
 }
 
 /// Weights along one direction per tensor: `base + step * direction` for the tensor called `moved`.
-fn shifted(network: &Network, moved: &str, direction: &[f32], step: f32) -> Network {
+pub(crate) fn shifted(network: &Network, moved: &str, direction: &[f32], step: f32) -> Network {
     let tensors = to_safetensors(network);
     let give = |name: &str| {
         let (_, shape, bytes) = tensors.iter().find(|(given, ..)| given == name)?;

@@ -2,6 +2,7 @@
 
 mod gradients;
 mod init;
+mod passes;
 mod vit_reference;
 mod weights;
 
