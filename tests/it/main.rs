@@ -22,6 +22,7 @@ mod places;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod programs;
+mod public_models;
 mod refusals;
 mod rounded;
 mod serve;

@@ -245,13 +245,15 @@ impl Form {
     fn of(source: &Source) -> Result<Form> {
         let start = source.start(16)?;
         let ending = source.path().extension().map(|ending| ending.to_ascii_lowercase()).unwrap_or_default();
+        // The length of a safetensors header may begin with the very byte that a pickle begins with, so it is asked first: four of
+        // its eight bytes are zeros, and then the header follows, which cannot be empty.
+        let is_safetensors = |start: &[u8]| start.get(4..9) == Some(&b"\0\0\0\0{"[..]);
         Ok(match start.as_slice() {
+            start if is_safetensors(start) => Form::Safetensors,
             start if start.starts_with(torch::ZIP_MAGIC) => Form::Torch,
             start if start.starts_with(torch::PICKLE_MAGIC) => Form::TorchLegacy,
             start if start.starts_with(gguf::MAGIC) => Form::Gguf,
             _ if ending == "onnx" => Form::Onnx,
-            // In safetensors the header begins after its length, and cannot be empty.
-            start if start.get(8) == Some(&b'{') => Form::Safetensors,
             start if start.first() == Some(&b'{') => Form::Shards,
             _ => Form::Safetensors,
         })

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Merge(Merge),
     /// Make a pack from a finished training run
     Pack(Pack),
-    /// Make a base bundle of an ONNX model, or of a base that `taskvec train` has trained
+    /// Make a base bundle of an ONNX model, of a public checkpoint, or of a base that `taskvec train` has trained
     Bundle(Bundle),
     /// Show what is in a pack, and how many bits each part costs beside its bound; or compare two packs
     Inspect(Inspect),
@@ -141,8 +141,11 @@ pub(crate) struct BudgetTyped {
 /// Make a base bundle: weights in one file, the graph without them, and a description. The original is not changed.
 #[derive(Debug, Args)]
 pub(crate) struct Bundle {
-    /// The model (a file that ends in `.onnx`), or the run folder of a base
+    /// The model (a file that ends in `.onnx`), the run folder of a base, or with --network any checkpoint
     pub(crate) model: PathBuf,
+    /// What the checkpoint is (YAML): its network, what it wants of a picture, its head and labels
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["of", "editable", "size", "fill"])]
+    pub(crate) network: Option<PathBuf>,
     /// The checkpoint that the model was exported or quantized from, or its bundle: packs made for that are then attached to
     /// this base too
     #[arg(long, value_name = "CHECKPOINT")]
@@ -157,7 +160,7 @@ pub(crate) struct Bundle {
     /// What an input is filled with when the base is tried, where not any number will do
     #[arg(long, value_name = "INPUT=NUMBER", value_parser = named::<f64>)]
     pub(crate) fill: Vec<(String, f64)>,
-    /// Name of the base (default: the model's file name)
+    /// Name of the base (default: the description's, else the model's file name)
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Path of the ONNX Runtime library that compares the answers, if it is not where it is looked for

@@ -3,6 +3,11 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use crate::source::Source;
+
+/// What the names of the statistics end with.
+const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias`, per channel (Ioffe and Szegedy 2015), with the statistics that came with
 /// the base: what an image's features are does not depend on the images beside it.
 #[derive(Module, Debug)]
@@ -19,7 +24,34 @@ pub struct BatchNorm {
     pub epsilon: f64,
 }
 
+/// Whether the tensor of this name holds statistics: measured on the data that went through, and not learned by a gradient.
+///
+/// ```
+/// assert!(taskvec_networks::is_statistic("layer1.0.bn1.running_var"));
+/// assert!(!taskvec_networks::is_statistic("layer1.0.bn1.weight"));
+/// ```
+pub fn is_statistic(name: &str) -> bool {
+    name.rsplit('.').next().is_some_and(|field| STATISTICS.contains(&field))
+}
+
+/// Names and shapes of the tensors of a batch norm.
+pub(crate) fn tensors(name: &str, channels: usize) -> impl Iterator<Item = (String, Vec<usize>)> {
+    ["weight", "bias"].into_iter().chain(STATISTICS).map(move |field| (format!("{name}.{field}"), vec![channels]))
+}
+
 impl BatchNorm {
+    pub(crate) fn build(source: &mut Source<'_>, name: &str, channels: usize, epsilon: f64) -> BatchNorm {
+        let [running_mean, running_var] =
+            STATISTICS.map(|field| source.parameter(&format!("{name}.{field}"), [channels]));
+        BatchNorm {
+            weight: source.parameter(&format!("{name}.weight"), [channels]),
+            bias: source.parameter(&format!("{name}.bias"), [channels]),
+            running_mean,
+            running_var,
+            epsilon,
+        }
+    }
+
     /// `x` before weight and bias.
     pub(crate) fn normalized(&self, x: Tensor<4>) -> Tensor<4> {
         (x - per_channel(self.running_mean.val())) * per_channel(self.inverse_deviation())

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::mobilenet_v1::MobileNetV1Config;
+use crate::resnet::ResNetConfig;
 
 /// The largest width, image side, patch side, and number of channels or heads that is built; an MLP may be 4 times wider.
 pub const SIDE_MAX: usize = 1 << 14;
@@ -34,6 +36,11 @@ pub const PARAMETERS_MAX: usize = 1 << 32;
 pub enum NetworkConfig {
     /// A Vision Transformer.
     Vit(VitConfig),
+    /// A MobileNetV1.
+    #[serde(rename = "mobilenet_v1")]
+    MobileNetV1(MobileNetV1Config),
+    /// A ResNet for small pictures.
+    ResNet(ResNetConfig),
 }
 
 /// A Vision Transformer (Dosovitskiy et al. 2021): pre-norm blocks over square patches and a class token.
@@ -78,6 +85,8 @@ impl NetworkConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             NetworkConfig::Vit(config) => config.validate(),
+            NetworkConfig::MobileNetV1(config) => config.validate(),
+            NetworkConfig::ResNet(config) => config.validate(),
         }
     }
 
@@ -87,15 +96,19 @@ impl NetworkConfig {
     /// Those of [`NetworkConfig::validate`].
     pub fn tensors(&self) -> Result<Vec<(String, Vec<usize>)>> {
         self.validate()?;
-        match self {
-            NetworkConfig::Vit(config) => Ok(config.tensors()),
-        }
+        Ok(match self {
+            NetworkConfig::Vit(config) => config.tensors(),
+            NetworkConfig::MobileNetV1(config) => config.tensors(),
+            NetworkConfig::ResNet(config) => config.tensors(),
+        })
     }
 
     /// Numbers per image that the network hands to a head.
     pub fn feature_width(&self) -> usize {
         match self {
             NetworkConfig::Vit(config) => config.width,
+            NetworkConfig::MobileNetV1(config) => config.feature_width(),
+            NetworkConfig::ResNet(config) => config.feature_width(),
         }
     }
 
@@ -103,6 +116,8 @@ impl NetworkConfig {
     pub fn input_shape(&self) -> [usize; 3] {
         match self {
             NetworkConfig::Vit(config) => [config.channels, config.image_size, config.image_size],
+            NetworkConfig::MobileNetV1(config) => [config.channels, config.image_size, config.image_size],
+            NetworkConfig::ResNet(config) => [config.channels, config.image_size, config.image_size],
         }
     }
 }
@@ -133,22 +148,11 @@ impl VitConfig {
             ("heads", self.heads, SIDE_MAX),
             ("mlp_width", self.mlp_width, 4 * SIDE_MAX),
         ] {
-            if value == 0 {
-                return Err(Error::usage(format!("network: `{field}` is 0, it must be at least 1")));
-            }
-            if value > limit {
-                return Err(Error::limit(format!("network: `{field}` is {value}, the limit is {limit}")));
-            }
+            side(field, value, limit)?;
         }
         divides("patch_size", self.patch_size, "image_size", self.image_size)?;
         divides("heads", self.heads, "width", self.width)?;
-        if !(self.layer_norm_epsilon.is_finite() && self.layer_norm_epsilon > 0.0) {
-            let found = self.layer_norm_epsilon;
-            return Err(Error::usage(format!(
-                "network: `layer_norm_epsilon` is {found}, it must be positive and finite"
-            ))
-            .with_help("timm's models use 1e-6, CLIP's 1e-5"));
-        }
+        epsilon("layer_norm_epsilon", self.layer_norm_epsilon, "timm's models use 1e-6, CLIP's 1e-5")?;
         if self.tokens() > TOKENS_MAX {
             let tokens = self.tokens();
             return Err(Error::limit(format!("network: an image becomes {tokens} tokens, the limit is {TOKENS_MAX}"))
@@ -157,10 +161,7 @@ impl VitConfig {
         let patch_values = self.channels.saturating_mul(self.patch_size * self.patch_size);
         let per_block = self.width.saturating_mul(4 * self.width + 2 * self.mlp_width);
         let parameters = self.depth.saturating_mul(per_block).saturating_add(self.width.saturating_mul(patch_values));
-        if parameters > PARAMETERS_MAX {
-            return Err(Error::limit(format!("network: {parameters} parameters, the limit is {PARAMETERS_MAX}")));
-        }
-        Ok(())
+        parameter_count(parameters)
     }
 
     fn tensors(&self) -> Vec<(String, Vec<usize>)> {
@@ -191,6 +192,33 @@ impl VitConfig {
     }
 }
 
+/// Whether a size is from 1 to `limit`.
+pub(crate) fn side(field: &str, value: usize, limit: usize) -> Result<()> {
+    if value == 0 {
+        return Err(Error::usage(format!("network: `{field}` is 0, it must be at least 1")));
+    }
+    if value > limit {
+        return Err(Error::limit(format!("network: `{field}` is {value}, the limit is {limit}")));
+    }
+    Ok(())
+}
+
+/// Whether a number that is added to variances is one.
+pub(crate) fn epsilon(field: &str, found: f64, usual: &str) -> Result<()> {
+    if found.is_finite() && found > 0.0 {
+        return Ok(());
+    }
+    Err(Error::usage(format!("network: `{field}` is {found}, it must be positive and finite")).with_help(usual))
+}
+
+/// Whether a network of so many parameters is built.
+pub(crate) fn parameter_count(parameters: usize) -> Result<()> {
+    if parameters > PARAMETERS_MAX {
+        return Err(Error::limit(format!("network: {parameters} parameters, the limit is {PARAMETERS_MAX}")));
+    }
+    Ok(())
+}
+
 fn divides(part: &str, divisor: usize, whole: &str, value: usize) -> Result<()> {
     if value.is_multiple_of(divisor) {
         return Ok(());
@@ -206,8 +234,10 @@ mod tests {
     const JSON: &str = r#"{"family":"vit","image_size":28,"patch_size":7,"channels":1,"width":96,"depth":4,"heads":4,"mlp_width":384,"gelu":"exact","layer_norm_epsilon":1e-6}"#;
 
     fn vit() -> VitConfig {
-        let NetworkConfig::Vit(config) = serde_json::from_str(JSON).unwrap();
-        config
+        match serde_json::from_str(JSON).unwrap() {
+            NetworkConfig::Vit(config) => config,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -222,7 +252,7 @@ mod tests {
     fn rejects_unknown_keys_and_families() {
         let misspelt = JSON.replace("\"depth\":4", "\"depth\":4,\"dept\":4");
         assert!(serde_json::from_str::<NetworkConfig>(&misspelt).unwrap_err().to_string().contains("dept"));
-        let family = JSON.replace("vit", "resnet");
+        let family = JSON.replace("vit", "perceptron");
         assert!(serde_json::from_str::<NetworkConfig>(&family).is_err());
         let gelu = JSON.replace("exact", "fast");
         assert!(serde_json::from_str::<NetworkConfig>(&gelu).is_err());

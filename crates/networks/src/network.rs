@@ -5,11 +5,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::NetworkConfig;
 use crate::error::Result;
+use crate::mobilenet_v1::MobileNetV1;
 use crate::pass::{Pass, Plain, Recording, Tangent};
+use crate::resnet::ResNet;
 use crate::source::Source;
 use crate::vit::Vit;
 
-/// Standard deviation of fresh weights, before the cut at two deviations (as BERT and ViT have it).
+/// Standard deviation of a Transformer's fresh weights, before the cut at two deviations (as BERT and ViT have it).
 const FRESH_DEVIATION: f32 = 0.02;
 
 /// A network without its head: from pixels to features.
@@ -17,10 +19,14 @@ const FRESH_DEVIATION: f32 = 0.02;
 pub enum Network {
     /// A Vision Transformer.
     Vit(Vit),
+    /// A MobileNetV1.
+    MobileNetV1(MobileNetV1),
+    /// A ResNet for small pictures.
+    ResNet(ResNet),
 }
 
 impl Network {
-    /// A fresh network: biases 0, norm weights 1, all else drawn.
+    /// A fresh network: biases and running means 0, norm weights and running variances 1, all else drawn.
     ///
     /// `random` is given a tensor's name and shape and returns as many draws from the **standard normal distribution
     /// cut off at two deviations**; they are scaled here. It is called once for each drawn tensor, in a fixed order; with
@@ -35,9 +41,12 @@ impl Network {
     ) -> Result<Network> {
         let fresh = |name: &str, shape: &[usize]| {
             let values = match (name.rsplit('.').next(), shape) {
-                (Some("bias"), &[count]) => vec![0.0; count],
-                (Some("weight"), &[count]) => vec![1.0; count],
-                _ => random(name, shape).into_iter().map(|draw| draw * FRESH_DEVIATION).collect(),
+                (Some("bias" | "running_mean"), &[count]) => vec![0.0; count],
+                (Some("weight" | "running_var"), &[count]) => vec![1.0; count],
+                _ => {
+                    let deviation = fresh_deviation(config, shape);
+                    random(name, shape).into_iter().map(|draw| draw * deviation).collect()
+                }
             };
             let count = values.len();
             let expected = shape.iter().product::<usize>();
@@ -76,15 +85,40 @@ impl Network {
         self.run(recording, pixels)
     }
 
+    /// Whether it has ReLUs, behind which a unit may be shut for good: then no image ever reaches the weights that make it and
+    /// those that look at it, and public checkpoints do have such units.
+    pub fn has_relus(&self) -> bool {
+        match self {
+            Network::Vit(_) => false,
+            Network::MobileNetV1(_) | Network::ResNet(_) => true,
+        }
+    }
+
     fn run<P: Pass>(&self, pass: &mut P, pixels: Tensor<4>) -> P::Value<2> {
         match self {
-            Network::Vit(vit) => vit.run(pass, pixels),
+            Network::Vit(network) => network.run(pass, pixels),
+            Network::MobileNetV1(network) => network.run(pass, pixels),
+            Network::ResNet(network) => network.run(pass, pixels),
         }
     }
 
     pub(crate) fn build(config: &NetworkConfig, source: &mut Source<'_>) -> Network {
         match config {
             NetworkConfig::Vit(config) => Network::Vit(Vit::build(config, source)),
+            NetworkConfig::MobileNetV1(config) => Network::MobileNetV1(MobileNetV1::build(config, source)),
+            NetworkConfig::ResNet(config) => Network::ResNet(ResNet::build(config, source)),
+        }
+    }
+}
+
+/// Standard deviation of a fresh weight: where nothing but ReLUs follows a convolution, it must keep the size of what goes
+/// through (He et al. 2015, equation 10).
+fn fresh_deviation(config: &NetworkConfig, shape: &[usize]) -> f32 {
+    match config {
+        NetworkConfig::Vit(_) => FRESH_DEVIATION,
+        NetworkConfig::MobileNetV1(_) | NetworkConfig::ResNet(_) => {
+            let inside: usize = shape.iter().skip(1).product();
+            (2.0 / inside as f32).sqrt()
         }
     }
 }

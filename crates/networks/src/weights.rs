@@ -42,7 +42,9 @@ pub fn to_safetensors(network: &Network) -> Vec<(String, Vec<usize>, Vec<u8>)> {
 pub fn with_weights(network: Network, give: impl FnMut(&str) -> Option<TensorData>) -> Result<Network> {
     let mut replace = Replace { path: Path::default(), give, missing: Vec::new(), wrong: None };
     let network = match network {
-        Network::Vit(vit) => Network::Vit(vit.map(&mut replace)),
+        Network::Vit(network) => Network::Vit(network.map(&mut replace)),
+        Network::MobileNetV1(network) => Network::MobileNetV1(network.map(&mut replace)),
+        Network::ResNet(network) => Network::ResNet(network.map(&mut replace)),
     };
     if let Some(error) = replace.wrong {
         return Err(error);
@@ -91,7 +93,9 @@ fn over(name: &str, bytes: bytes::Bytes, shape: Vec<usize>) -> Result<TensorData
 
 fn visit(network: &Network, visitor: &mut impl ModuleVisitor) {
     match network {
-        Network::Vit(vit) => vit.visit(visitor),
+        Network::Vit(network) => network.visit(visitor),
+        Network::MobileNetV1(network) => network.visit(visitor),
+        Network::ResNet(network) => network.visit(visitor),
     }
 }
 

@@ -53,6 +53,7 @@ mod examples;
 pub mod export;
 mod finetune;
 pub mod import;
+pub mod import_network;
 pub mod lora;
 pub mod mask;
 pub mod optimizer;

@@ -79,7 +79,7 @@ pub use composed::Composed;
 pub use composition::{Composition, CompositionLimits, SkillInForce};
 pub use engine::{
     Agreement, Engine, EngineChoice, EngineKind, EngineReport, Fallback, Inference, OrtSettings, Provider,
-    ProviderCheck, ProviderName, Tier, TierCheck, check_providers, compare_with_model,
+    ProviderCheck, ProviderName, Tier, TierCheck, check_providers, compare_with_burn, compare_with_model,
 };
 pub use error::{Error, ErrorKind};
 pub use inspection::{InspectedSignature, InspectedTensor, InspectedTotal, Inspection};

@@ -1,5 +1,7 @@
 //! `taskvec bundle MODEL.onnx -o BASE`: makes a base of a model that this project has never seen; `taskvec bundle RUN -o BASE`
-//! makes one of a base that `taskvec train` has trained.
+//! makes one of a base that `taskvec train` has trained; `taskvec bundle CHECKPOINT --network FILE.yaml -o BASE` makes one of a
+//! public checkpoint of a network that is computed here, so that skills can be trained on it. Then burn and ONNX Runtime have to
+//! answer alike.
 //!
 //! The weights move into `model.safetensors` under the graph's own names, and those that may be edited become inputs of the
 //! graph. Then ONNX Runtime answers with both, model and base, and the base is kept only if the answers agree. A pack is made by
@@ -16,8 +18,9 @@ use serde::Serialize;
 use taskvec_packer::Error;
 use taskvec_packer::export::bundle_run;
 use taskvec_packer::import::{ImportSettings, Imported, import};
+use taskvec_packer::import_network::{ImportedNetwork, NetworkDescription, import_network};
 use taskvec_packer::recipe::Pattern;
-use taskvec_runtime::{Agreement, BaseModel, compare_with_model};
+use taskvec_runtime::{Agreement, BaseModel, OrtSettings, compare_with_burn, compare_with_model};
 
 use super::Outcome;
 use crate::args::Bundle;
@@ -42,7 +45,7 @@ struct Made {
     quantized: usize,
     not_recognized: Vec<String>,
     absent: Vec<String>,
-    /// None if there was no library to ask.
+    /// With the model; for a public checkpoint, of ONNX Runtime with burn. None if there was no library to ask.
     agreement: Option<Agreement>,
     notes: Vec<String>,
 }
@@ -56,7 +59,9 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
     let aside = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in `{}`", parent.display()))?;
     let folder = aside.path().join("base");
-    let (imported, agreement) = if typed.model.is_dir() {
+    let (imported, agreement) = if let Some(description) = &typed.network {
+        of_checkpoint(typed, description, &folder)?
+    } else if typed.model.is_dir() {
         let is_plain = typed.of.is_none() && typed.editable.is_empty() && typed.name.is_none();
         if !is_plain || !typed.size.is_empty() || !typed.fill.is_empty() {
             let clause = format!("`{}` is the run of a base, whose recipe says all of this", typed.model.display());
@@ -68,12 +73,22 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
         (Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes: Vec::new() }, None)
     } else {
         let imported = import(&typed.model, &folder, &settings(typed))?;
-        let agreement = agreement(typed, &folder)?;
+        let agreement = agreement(typed, &folder, |settings, base| compare_with_model(settings, base, &typed.model))?;
         (imported, agreement)
     };
     std::fs::rename(&folder, &typed.out).with_context(|| format!("cannot move it to `{}`", typed.out.display()))?;
-    let outcome = tell(typed, imported, agreement, json)?;
-    Ok(outcome)
+    tell(typed, imported, agreement, json)
+}
+
+/// The base of a public checkpoint.
+fn of_checkpoint(typed: &Bundle, description: &Path, folder: &Path) -> anyhow::Result<(Imported, Option<Agreement>)> {
+    let mut description = NetworkDescription::open(description)?;
+    if let Some(name) = &typed.name {
+        description.name = name.clone();
+    }
+    let ImportedNetwork { base, notes } = import_network(&typed.model, &description, folder)?;
+    let agreement = agreement(typed, folder, compare_with_burn)?;
+    Ok((Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes }, agreement))
 }
 
 fn settings(typed: &Bundle) -> ImportSettings<'_> {
@@ -92,16 +107,20 @@ fn settings(typed: &Bundle) -> ImportSettings<'_> {
     }
 }
 
-/// How well base and model agree; none if there is no library to ask.
-fn agreement(typed: &Bundle, folder: &Path) -> anyhow::Result<Option<Agreement>> {
+/// How well the base agrees with what `compare` holds it against; none if there is no library to ask.
+fn agreement(
+    typed: &Bundle,
+    folder: &Path,
+    compare: impl FnOnce(&OrtSettings, &BaseModel) -> Result<Agreement, taskvec_runtime::Error>,
+) -> anyhow::Result<Option<Agreement>> {
     let settings = super::onnx_runtime(typed.onnxruntime.as_deref());
     if let Err(cause) = settings.check() {
-        let message = format!("the answers of base and model were not compared: {}", cause.chain());
+        let message = format!("the answers of the base were not compared: {}", cause.chain());
         render::warning(&message, "install the wheel `onnxruntime` (pip), or name a library with `--onnxruntime`");
         return Ok(None);
     }
     let base = BaseModel::open(folder)?;
-    let agreement = compare_with_model(&settings, &base, &typed.model)?;
+    let agreement = compare(&settings, &base)?;
     let is_quantized = base.tensors().iter().any(|tensor| tensor.quantization.is_some());
     check(&agreement, if is_quantized { QUANTIZED_SHARE_MAX } else { SHARE_MAX })?;
     Ok(Some(agreement))
@@ -137,12 +156,14 @@ fn tell(typed: &Bundle, imported: Imported, agreement: Option<Agreement>, json: 
         notes,
     };
     value.notes.iter().for_each(|note| render::note(note));
-    render::result(json, &value, story)?;
-    let is_unchecked = value.agreement.is_none() && !typed.model.is_dir();
+    let compared = if typed.network.is_some() { "burn" } else { "the model" };
+    render::result(json, &value, |value| story(value, compared))?;
+    let is_unchecked = value.agreement.is_none() && (typed.network.is_some() || !typed.model.is_dir());
     Ok(if is_unchecked { Outcome::DoneWithWarnings } else { Outcome::Done })
 }
 
-fn story(value: &Made) -> String {
+/// `compared` is what the answers were held against.
+fn story(value: &Made, compared: &str) -> String {
     let mut text = format!(
         "{}: {} tensors, {} of them editable\nfingerprint {}\n",
         value.base, value.tensors, value.editable, value.fingerprint
@@ -166,8 +187,8 @@ fn story(value: &Made) -> String {
     }
     if let Some(it) = &value.agreement {
         text.push_str(&format!(
-            "answers as the model does: {} numbers, largest {:.4}, largest difference {:.1e}\n\
-             an answer takes {:.1} ms, of the model {:.1} ms: fewer editable weights cost less, the tier `packed` nothing\n",
+            "answers as {compared} does: {} numbers, largest {:.4}, largest difference {:.1e}\n\
+             an answer takes {:.1} ms, of {compared} {:.1} ms: fewer editable weights cost less, the tier `packed` nothing\n",
             it.numbers, it.answer_max, it.difference_max, it.base_ms, it.model_ms
         ));
     }

@@ -54,8 +54,7 @@ fn gradients_agree_with_finite_differences_in_every_tensor() {
         let trained = network(&config, &tracked);
         let gradients = loss(&trained, &config, &tracked).backward();
         let mut collect = Collect { gradients: GradientsParams::from_grads(gradients, &trained), host: Vec::new() };
-        let Network::Vit(vit) = &trained;
-        vit.visit(&mut collect);
+        trained.visit(&mut collect);
         let still = trained.valid();
         for (parameter, gradient) in parameters(&trained).iter().zip(&collect.host) {
             // Along the gradient the difference is largest, so that rounding matters least.

@@ -1,9 +1,10 @@
 //! What this crate promises, seen from outside.
 
+mod families;
 mod gradients;
 mod init;
 mod passes;
-mod vit_reference;
+mod reference;
 mod weights;
 
 use burn::tensor::{Device, Tensor};

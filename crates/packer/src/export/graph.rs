@@ -11,7 +11,7 @@ use prost::Message as _;
 use taskvec_bundle::{HEADS_PREFIX, MODEL_FILE, TensorFile, TensorInfo};
 use taskvec_networks::NetworkConfig;
 
-use super::{onnx, vit};
+use super::{mobilenet_v1, onnx, resnet, vit};
 use crate::error::{Error, Result};
 
 const OPSET: i64 = 20;
@@ -23,6 +23,8 @@ pub(super) fn write(name: &str, config: &NetworkConfig, file: &TensorFile, edita
     let mut graph = Graph::default();
     match config {
         NetworkConfig::Vit(config) => vit::add(&mut graph, config),
+        NetworkConfig::MobileNetV1(config) => mobilenet_v1::add(&mut graph, config),
+        NetworkConfig::ResNet(config) => resnet::add(&mut graph, config),
         other => return Err(Error::unsupported(format!("there is no ONNX graph for {other:?} here"))),
     }
     let [channels, height, width] = config.input_shape();

@@ -6,8 +6,11 @@
 //! | `graph.onnx` | the network without weights: initializers point into `model.safetensors` (see `graph.rs`) |
 //! | `base.json` | what [`taskvec_bundle::Base`] reads, written last: a folder without it is no bundle |
 
+mod convolutional;
 mod graph;
+mod mobilenet_v1;
 pub(crate) mod onnx;
+mod resnet;
 mod vit;
 
 use std::fs;

@@ -1,10 +1,14 @@
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 
+use burn::tensor::TensorData;
+use taskvec_bundle::Resize;
+use taskvec_networks::{Gelu, VitConfig, with_weights};
+
 use super::*;
 use crate::random::Random;
-use taskvec_bundle::Resize;
-use taskvec_networks::{Gelu, VitConfig};
+use crate::run_folder::f32s;
 
 fn tiny(gelu: Gelu) -> NetworkConfig {
     NetworkConfig::Vit(VitConfig {
@@ -33,8 +37,10 @@ fn written(folder: &Path, config: &NetworkConfig, network: &Network, editable: &
 }
 
 fn write(folder: &Path, config: &NetworkConfig, network: &Network, editable: &[Pattern]) -> Result<Base> {
-    let head = Head::new(vec!["a".to_owned(), "b".to_owned()], vec![0.5; 24], vec![0.0, 1.0], 12).unwrap();
-    let preprocessing = Preprocessing::new(3, (8, 8), Resize::Bilinear, vec![0.5; 3], vec![0.5; 3]).unwrap();
+    let width = config.feature_width();
+    let head = Head::new(vec!["a".to_owned(), "b".to_owned()], vec![0.5; 2 * width], vec![0.0, 1.0], width).unwrap();
+    let side = config.input_shape()[1] as u32;
+    let preprocessing = Preprocessing::new(3, (side, side), Resize::Bilinear, vec![0.5; 3], vec![0.5; 3]).unwrap();
     let parts = Parts {
         name: "tiny",
         network,
@@ -95,6 +101,49 @@ fn a_misspelt_editable_pattern_is_told() {
     assert_eq!(refused.to_string(), "editable `*.atn.*` matches no tensor of the network");
 }
 
+/// One network of each kind, its statistics drawn as well.
+fn kinds() -> Vec<(&'static str, NetworkConfig)> {
+    let read = |text: &str| serde_json::from_str(text).unwrap();
+    let mobilenet = |padding: &str| {
+        read(&format!(
+            r#"{{"family": "mobilenet_v1", "image_size": 64, "channels": 3, "width_multiplier": 0.0625,
+                "padding": "{padding}", "batch_norm_epsilon": 1e-3}}"#
+        ))
+    };
+    let resnet = r#"{"family": "resnet", "image_size": 8, "channels": 3, "width": 4, "depth": 14,
+        "batch_norm_epsilon": 1e-5}"#;
+    vec![
+        ("vit exact", tiny(Gelu::Exact)),
+        ("vit quick", tiny(Gelu::Quick)),
+        ("mobilenet tensorflow", mobilenet("tensorflow")),
+        ("mobilenet pytorch", mobilenet("pytorch")),
+        ("resnet", read(resnet)),
+    ]
+}
+
+/// A network whose every tensor is drawn, statistics too: what is never 0 or 1 cannot be mistaken for another.
+fn drawn(config: &NetworkConfig) -> Network {
+    let shapes: HashMap<String, Vec<usize>> = config.tensors().unwrap().into_iter().collect();
+    let plain = network(config);
+    let values: HashMap<String, Vec<f32>> =
+        to_safetensors(&plain).into_iter().map(|(name, _, bytes)| (name, f32s(&bytes))).collect();
+    let give = |name: &str| {
+        let mut random = Random::new(4, name);
+        let norm = |value: &f32, random: &mut Random| match name.ends_with("running_var") {
+            true => 1.0 + 0.3 * random.normal().abs(),
+            false => value + 0.2 * random.normal(),
+        };
+        let values = values[name].iter().map(|value| match shapes[name].len() {
+            1 => norm(value, &mut random),
+            // `network` draws 0.4 for a Transformer; what only ReLUs follow keeps its size by itself.
+            4 if !name.starts_with("patch_embed") => value / 0.4,
+            _ => *value,
+        });
+        Some(TensorData::new(values.collect::<Vec<f32>>(), shapes[name].clone()))
+    };
+    with_weights(plain, give).unwrap()
+}
+
 /// The graph, held against burn by those who define what a graph means: the checker of the package `onnx`, and ONNX Runtime
 /// from Python, once as it is and once with every editable tensor given as an input.
 #[test]
@@ -107,20 +156,25 @@ fn onnx_runtime_gives_the_features_that_burn_gives() {
         );
         return;
     }
-    for gelu in [Gelu::Exact, Gelu::Quick] {
+    for (name, config) in kinds() {
         let folder = tempfile::tempdir().unwrap();
-        let config = tiny(gelu);
-        let network = network(&config);
+        let network = drawn(&config);
         written(folder.path(), &config, &network, &[Pattern::new("*")]);
         let mut random = Random::new(5, "pixels");
-        let pixels: Vec<f32> = (0..3 * 3 * 8 * 8).map(|_| random.normal()).collect();
-        let input = crate::examples::input([3, 8, 8], pixels.clone(), &Device::flex());
+        let shape = config.input_shape();
+        let pixels: Vec<f32> = (0..3 * shape.iter().product::<usize>()).map(|_| random.normal()).collect();
+        let input = crate::examples::input(shape, pixels.clone(), &Device::flex());
         let expected = crate::finetune::leaves::to_host(network.features(input));
         fs::write(folder.path().join("pixels.f32"), f32_bytes(&pixels)).unwrap();
         fs::write(folder.path().join("expected.f32"), f32_bytes(&expected)).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/check_graph.py");
-        let checked = Command::new(&python).arg(script).arg(folder.path()).args(["3", "8", "8"]).output().unwrap();
+        let checked = Command::new(&python)
+            .arg(script)
+            .arg(folder.path())
+            .args(shape.map(|side| side.to_string()))
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-        assert!(checked.status.success(), "{gelu:?}: {said}");
+        assert!(checked.status.success(), "{name}: {said}");
     }
 }

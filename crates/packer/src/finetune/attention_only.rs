@@ -17,7 +17,9 @@ pub(crate) fn mask(tensors: &[(String, Vec<usize>)]) -> Result<Mask> {
     let mask = Mask::of_whole_tensors(tensors, |name| ATTENTION_WEIGHTS.iter().any(|end| name.ends_with(end)));
     if mask.entry_count() == 0 {
         return Err(Error::usage("method `attention_only`: no tensor that may be edited is an attention weight")
-            .with_help("take another `method`, or a base whose `editable` tensors include `*.attn.*.weight`"));
+            .with_help(
+                "take another `method`, or a base that has attention and whose `editable` tensors include `*.attn.*.weight`",
+            ));
     }
     Ok(mask)
 }

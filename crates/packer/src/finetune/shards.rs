@@ -269,7 +269,7 @@ mod tests {
         let network = tracked(ground.network.clone(), |id| {
             ground.tensors.iter().any(|tensor| tensor.id == id && is_attention(&tensor.name))
         });
-        let Network::Vit(vit) = &network;
+        let Network::Vit(vit) = &network else { panic!("a Vision Transformer") };
         assert!(vit.blocks[0].attn.qkv.weight.val().is_require_grad());
         assert!(!vit.blocks[0].mlp.fc1.weight.val().is_require_grad());
     }

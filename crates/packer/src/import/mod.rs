@@ -92,8 +92,9 @@ pub fn import(model: &Path, folder: &Path, settings: &ImportSettings<'_>) -> Res
 fn import_checked(path: &Path, folder: &Path, settings: &ImportSettings<'_>) -> Result<Imported> {
     let checkpoint = Checkpoint::open(path)?;
     if checkpoint.form() != Form::Onnx {
-        return Err(Error::usage("not an ONNX model by its ending and its first bytes")
-            .with_help("export the model to a file that ends in `.onnx`"));
+        return Err(Error::usage("not an ONNX model by its ending and its first bytes").with_help(
+            "export the model to a file that ends in `.onnx`, or say with `--network` what this checkpoint is",
+        ));
     }
     let model = fs::read(path).map_err(|cause| Error::io("read", path, cause))?;
     let graph = OnnxGraph::read(&model)?;

@@ -28,8 +28,8 @@ use crate::error::{Error, Result, from_networks};
 
 pub use pattern::Pattern;
 pub use penalty::{DeltaLength, OrthogonalityRecipe, PenaltyRecipe};
-pub(crate) use read::{explain, explain_fragment};
-use settings::everything;
+pub(crate) use read::{explain, explain_fragment, read_page};
+pub(crate) use settings::everything;
 pub use settings::{
     AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,
     PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,

@@ -14,14 +14,21 @@ use taskvec_dataset::spelling::nearest;
 const MAX_BYTES: u64 = 1024 * 1024;
 
 pub(super) fn open(path: &Path) -> Result<Recipe> {
+    let subject = format!("recipe `{}`", path.display());
+    let text = read_page(path, &subject)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse(&text, folder, &subject)
+}
+
+/// The text of the file at `path`, which is a page; `subject` is what it is called in messages.
+pub(crate) fn read_page(path: &Path, subject: &str) -> Result<String> {
     let file = File::open(path).map_err(|cause| Error::io("read", path, cause))?;
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|cause| Error::io("read", path, cause))?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(Error::limit(format!("recipe `{}` is larger than {MAX_BYTES} bytes", path.display())));
+        return Err(Error::limit(format!("{subject} is larger than {MAX_BYTES} bytes")));
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder, &format!("recipe `{}`", path.display()))
+    Ok(text)
 }
 
 pub(super) fn parse(text: &str, folder: &Path, subject: &str) -> Result<Recipe> {

@@ -81,7 +81,8 @@ pub struct MaskRecipe {
     pub images: Option<u32>,
     /// Calibration rounds; after round r of R the share `density^(r/R)` is left. Default 4.
     pub rounds: u32,
-    /// Factor on the weights already outside the mask during the later rounds, in `[0, 1]`. Default 0.1.
+    /// Factor on the weights already outside the mask during the later rounds, in `[0, 1]`; a network with ReLUs keeps them whole,
+    /// since its units would be shut. Default 0.1.
     pub soft: f64,
     /// Tensors that may be in the mask. Default `["*"]`.
     pub maskable: Vec<Pattern>,
@@ -413,6 +414,6 @@ fn is_one(number: &u32) -> bool {
 }
 
 /// Every tensor.
-pub(super) fn everything() -> Vec<Pattern> {
+pub(crate) fn everything() -> Vec<Pattern> {
     vec![Pattern::new("*")]
 }

@@ -42,12 +42,12 @@ use crate::task::Task;
 use crate::task_vector::TaskVector;
 
 pub use crate::finetune::shared_mask::SharedMask;
-pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport};
+pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport, SHUT_SHARE_MAX};
 pub use find_mask::CALIBRATION_IMAGES_MAX;
 use find_mask::{Found, MaskFrom};
 pub use progress::{Phase, Progress, StepReport};
 pub use report::{Accuracy, EpochReport, GateReport, MaskReport, MovedIn, Run, TensorReport, Timing};
-pub(crate) use start::{Start, read_network};
+pub(crate) use start::{Start, numbers, read_network};
 
 /// Threads of a crew, at most: more shards than this do not exist.
 const THREADS_MAX: usize = 64;

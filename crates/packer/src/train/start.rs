@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::{Device, TensorData};
 use half::{bf16, f16};
 use taskvec_bundle::{Base, Head, MODEL_FILE, NamedTensor, Preprocessing, Resize, StoredDtype, TensorFile};
-use taskvec_networks::{Network, NetworkConfig, with_weights};
+use taskvec_networks::{Network, NetworkConfig, is_statistic, with_weights};
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, Result, from_networks};
@@ -131,9 +131,10 @@ impl Start {
         stored.and_then(|tensor| tensor.dtype().editable()).unwrap_or(Dtype::F32)
     }
 
-    /// The tensors that a run may change.
+    /// The tensors that a run may change by their gradients: statistics have none that means anything.
     pub(crate) fn editable(&self) -> Vec<HostTensor> {
-        let is_editable = |name: &str| self.base.as_ref().is_none_or(|base| base.description.is_editable(name));
+        let may_change = |name: &str| self.base.as_ref().is_none_or(|base| base.description.is_editable(name));
+        let is_editable = |name: &str| may_change(name) && !is_statistic(name);
         self.tensors.iter().filter(|tensor| is_editable(&tensor.name)).cloned().collect()
     }
 
@@ -249,7 +250,8 @@ fn unbuildable(cause: taskvec_networks::Error) -> Error {
     from_networks(cause, "build the network")
 }
 
-fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
+/// The numbers of a tensor in f32; none if they are no floats.
+pub(crate) fn numbers(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
     let halves = || bytes.as_chunks().0.iter().map(|half| u16::from_le_bytes(*half));
     match dtype {
         StoredDtype::F32 => Some(crate::run_folder::f32s(bytes)),

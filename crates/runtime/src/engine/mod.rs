@@ -197,7 +197,7 @@ pub fn check_providers(
     }
 }
 
-/// How far the answers of a base are from those of the ONNX model that it was made of.
+/// How far the answers of a base are from those of the model that it was made of, or of the same base by another engine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Agreement {
     /// Numbers of the answer that were compared.
@@ -206,7 +206,7 @@ pub struct Agreement {
     pub difference_max: f32,
     /// Largest of the finite ones, without its sign.
     pub answer_max: f32,
-    /// Time of an answer of the model, the median of a few, in ms.
+    /// Time of an answer of what the base was compared with, the median of a few, in ms.
     pub model_ms: f64,
     /// Time of an answer of the base, whose weights are inputs and cannot be packed ahead.
     pub base_ms: f64,
@@ -225,6 +225,21 @@ pub fn compare_with_model(settings: &OrtSettings, base: &BaseModel, model: &Path
     {
         let (_, _, _) = (settings, base, model);
         Err(not_built("ONNX Runtime", "ort"))
+    }
+}
+
+/// Holds the answer of `base` by ONNX Runtime, with its weights as inputs, against the one by burn, to the input that bases are tried
+/// with: the graph of a bundle and the network that trains skills must be the same.
+///
+/// # Errors
+/// `Unsupported` when one of the engines is not here or does not know the base's network.
+pub fn compare_with_burn(settings: &OrtSettings, base: &BaseModel) -> Result<Agreement, Error> {
+    #[cfg(all(feature = "burn", feature = "ort"))]
+    return ort::compare_with_burn(settings, base);
+    #[cfg(not(all(feature = "burn", feature = "ort")))]
+    {
+        let (_, _) = (settings, base);
+        Err(not_built("burn or ONNX Runtime", "burn` and `ort"))
     }
 }
 

@@ -387,7 +387,7 @@ fn what_is_evaluated_is_on_a_plain_device() {
     let (mask, head) = (dense::mask(&shapes), start.fresh_head(4, 1));
     let mut training = Training::begin(beginning(&start, &editable, &mask, head, &recipe, &device)).unwrap();
     training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3], &recipe);
-    let taskvec_networks::Network::Vit(vit) = training.network();
+    let taskvec_networks::Network::Vit(vit) = training.network() else { panic!("a Vision Transformer") };
     assert!(!vit.norm.weight.val().is_autodiff());
 }
 

@@ -27,11 +27,24 @@ pub(in crate::engine) fn compare_with_model(
         Error::new(ErrorKind::Unsupported, clause).with_source(cause)
     };
     let session = place.builder().and_then(|mut builder| builder.commit_from_file(model)).map_err(refused)?;
-    let plain = Plain(place.runner(session, base)?);
+    compare(&place, base, &Plain(place.runner(session, base)?))
+}
+
+/// As [`crate::compare_with_burn`].
+#[cfg(feature = "burn")]
+pub(in crate::engine) fn compare_with_burn(settings: &OrtSettings, base: &BaseModel) -> Result<Agreement, Error> {
+    use crate::engine::{Engine as _, burn::BurnEngine};
+    let place = Place { library: Library::load(settings)?, provider: Provider::CPU, threads: settings.threads };
+    let burn = BurnEngine::open(base, None)?.over(&Weights::over(base)?)?;
+    compare(&place, base, &*burn)
+}
+
+/// Holds the answer of `base` with its weights as inputs against that of `model`.
+fn compare(place: &Place, base: &BaseModel, model: &dyn Inference) -> Result<Agreement, Error> {
     let weights = Weights::over(base)?;
-    let ours = Inputs::open(&place, base)?.over(&weights)?;
+    let ours = Inputs::open(place, base)?.over(&weights)?;
     let trial = Trial::varied(base)?;
-    let (expected, found) = (trial.answer(&plain, base)?, trial.answer(&*ours, base)?);
+    let (expected, found) = (trial.answer(model, base)?, trial.answer(&*ours, base)?);
     if expected.len() != found.len() {
         let clause = format!("the base answers with {} numbers, its model with {}", found.len(), expected.len());
         return Err(Error::new(ErrorKind::Mismatch, clause));
@@ -45,7 +58,7 @@ pub(in crate::engine) fn compare_with_model(
             .with_help("export it without the mask or logarithm at its end, or try it with other inputs"));
     }
     let answer_max = expected.iter().fold(0.0f32, |max, number| max.max(number.abs()));
-    let model_ms = time_ms(&trial, &plain, base)?;
+    let model_ms = time_ms(&trial, model, base)?;
     let base_ms = time_ms(&trial, &*ours, base)?;
     Ok(Agreement { numbers: found.len(), difference_max: difference(&found, &expected), answer_max, model_ms, base_ms })
 }

@@ -24,6 +24,8 @@ use ort::logging::{LogLevel, LoggerFunction};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+#[cfg(feature = "burn")]
+pub(super) use self::agreement::compare_with_burn;
 pub(super) use self::agreement::compare_with_model;
 use self::inputs::Inputs;
 use self::packed::Packed;

@@ -1,22 +1,35 @@
-//! PyTorch's features on the same weights (`tests/reference/make_vit_reference.py`).
+//! PyTorch's features on the same weights (`tests/reference/make_*_reference.py`).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use bytes::Bytes;
 use safetensors::SafeTensors;
-use taskvec_networks::{NetworkConfig, over_mapped, parameters, with_weights};
+use taskvec_networks::{Network, NetworkConfig, over_mapped, parameters, with_weights};
 
 use crate::{host, network};
 
 /// Largest error of a feature, relative to the largest feature. f32 itself costs about 3e-7 here.
 const TOLERANCE: f32 = 1e-5;
 
-struct Case {
-    name: &'static str,
+/// A network and what PyTorch computes with it.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     config: &'static str,
-    file: &'static [u8],
+    pub(crate) file: &'static [u8],
 }
 
-const CASES: [Case; 2] = [
+impl Case {
+    pub(crate) fn config(&self) -> NetworkConfig {
+        serde_json::from_str(self.config).unwrap()
+    }
+
+    /// The network with the weights of the file.
+    pub(crate) fn network(&self, device: &Device) -> Network {
+        let file = SafeTensors::deserialize(self.file).unwrap();
+        with_weights(network(&self.config(), device), |name| tensor(&file, name)).unwrap()
+    }
+}
+
+pub(crate) const CASES: [Case; 5] = [
     Case {
         name: "vit_exact",
         config: include_str!("../reference/vit_exact.json"),
@@ -27,13 +40,28 @@ const CASES: [Case; 2] = [
         config: include_str!("../reference/vit_quick.json"),
         file: include_bytes!("../reference/vit_quick.safetensors"),
     },
+    Case {
+        name: "mobilenet_tensorflow",
+        config: include_str!("../reference/mobilenet_tensorflow.json"),
+        file: include_bytes!("../reference/mobilenet_tensorflow.safetensors"),
+    },
+    Case {
+        name: "mobilenet_pytorch",
+        config: include_str!("../reference/mobilenet_pytorch.json"),
+        file: include_bytes!("../reference/mobilenet_pytorch.safetensors"),
+    },
+    Case {
+        name: "resnet",
+        config: include_str!("../reference/resnet.json"),
+        file: include_bytes!("../reference/resnet.safetensors"),
+    },
 ];
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|number| f32::from_le_bytes(number.try_into().unwrap())).collect()
 }
 
-fn tensor(file: &SafeTensors<'_>, name: &str) -> Option<TensorData> {
+pub(crate) fn tensor(file: &SafeTensors<'_>, name: &str) -> Option<TensorData> {
     let view = file.tensor(name).ok()?;
     Some(TensorData::new(floats(view.data()), view.shape().to_vec()))
 }
@@ -46,14 +74,12 @@ fn error(found: &[f32], expected: &[f32]) -> f32 {
 
 #[test]
 fn features_equal_pytorchs() {
-    for Case { name, config, file } in CASES {
-        let config: NetworkConfig = serde_json::from_str(config).unwrap();
-        let file = SafeTensors::deserialize(file).unwrap();
+    for case in CASES {
+        let (name, file) = (case.name, SafeTensors::deserialize(case.file).unwrap());
         let expected = floats(file.tensor("features").unwrap().data());
         for device in [Device::flex(), Device::flex().autodiff()] {
-            let network = with_weights(network(&config, &device), |name| tensor(&file, name)).unwrap();
             let pixels = Tensor::<4>::from_data(tensor(&file, "pixels").unwrap(), &device);
-            let found = host(network.features(pixels));
+            let found = host(case.network(&device).features(pixels));
             let error = error(&found, &expected);
             assert!(error < TOLERANCE, "{name}: {error:e} on {device:?}");
         }
@@ -62,11 +88,10 @@ fn features_equal_pytorchs() {
 
 #[test]
 fn a_network_over_the_file_equals_one_that_owns_its_weights() {
-    for Case { name, config, file } in CASES {
-        let config: NetworkConfig = serde_json::from_str(config).unwrap();
-        let device = Device::flex();
+    for case in CASES {
+        let (name, file, config, device) = (case.name, case.file, case.config(), Device::flex());
         let owner = SafeTensors::deserialize(file).unwrap();
-        let owned = with_weights(network(&config, &device), |name| tensor(&owner, name)).unwrap();
+        let owned = case.network(&device);
         // A vector may start anywhere; with these two shifts one network lies over the bytes and one is copied.
         for shift in 0..2 {
             let mut bytes = vec![0; shift];
@@ -87,9 +112,8 @@ fn a_network_over_the_file_equals_one_that_owns_its_weights() {
 
 #[test]
 fn the_reference_names_every_tensor_of_the_description_and_no_other() {
-    for Case { name, config, file } in CASES {
-        let config: NetworkConfig = serde_json::from_str(config).unwrap();
-        let file = SafeTensors::deserialize(file).unwrap();
+    for case in CASES {
+        let (name, config, file) = (case.name, case.config(), SafeTensors::deserialize(case.file).unwrap());
         let mut theirs: Vec<(String, Vec<usize>)> = file
             .tensors()
             .into_iter()
