@@ -3,32 +3,33 @@
 //! With labels drawn from the network's own predictions this is the diagonal of the Fisher information (Iurada et al.,
 //! ICLR 2025, score their masks with it); the published code takes the raw logit instead, and the recipe can, too.
 //!
-//! The square is of each image's gradient, not of a batch's, so every image has a backward pass of its own. For linear
-//! layers one could also take the activations and the gradients of the outputs of a whole batch and form the outer
-//! products by hand; that needs hooks in every network and saves little where, as here, an image is dozens of rows.
+//! The square is of each image's gradient, not of a batch's. Still one backward pass serves many images: it goes from the sum of
+//! their scores to the outputs of the layers, and what each layer saw gives each image's own gradients by small products
+//! (`taskvec_networks::Recording`). They are squared where they are made, and nothing as large as the network is kept for an image.
 //! Pieces run side by side: the images are cut into as many runs as the recipe has shards, each summed in order, and the
 //! sums are added in order, so the bits do not depend on the machine.
 //!
-//! Sums are f64. A confident network has gradients of 1e-20 and less, whose squares are zero in f32, and a score of
-//! exactly zero is to mean that nothing arrived, not that it was small. That costs 8 bytes per parameter and shard.
+//! Sums are f64, squares are f32. A confident network has gradients of 1e-20 and less, whose squares are zero in f32, and a score of
+//! exactly zero is to mean that nothing arrived, not that it was small. So the scores of a piece are multiplied by a power of two
+//! that makes the largest slope of its logits about 1, and the sums are divided by its square.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::ParamId;
-use burn::tensor::activation::log_softmax;
-use taskvec_networks::Network;
+use burn::tensor::{Tensor, TensorData};
+use taskvec_networks::{Network, Recording};
 
 use crate::crew::Crew;
 use crate::examples::{Examples, input};
-use crate::finetune::leaves::{each_gradient, to_host, tracked};
-use crate::finetune::shards::{DeviceHead, cut};
+use crate::finetune::leaves::to_host;
+use crate::finetune::shards::{DeviceHead, cut, gather};
 use crate::random::Random;
 use crate::recipe::{LabelSource, Score};
 
-/// Images of one run that are worked through between two looks at the stop flag.
-const PIECE: usize = 8;
+/// Images of one run that go through the network together; between two pieces lies a look at the stop flag.
+const PIECE: usize = 32;
 
 /// Whose sensitivity is measured, and how. Cloning shares the numbers.
 #[derive(Clone)]
@@ -93,55 +94,69 @@ pub(crate) fn measure(
 impl Probe {
     /// Adds the squares of each of these images to `sums`.
     fn add(self, examples: &Examples, images: Range<usize>, mut sums: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-        let device = self.head.weight.device().autodiff();
-        let network = tracked(self.network, |id| self.places.contains_key(&id));
-        let head = self.head.tracked(false);
-        let draws = images.flat_map(|image| (0..self.draws).map(move |draw| (image, draw)));
-        let mut random = Random::new(self.seed, "");
-        for (image, draw) in draws {
-            if draw == 0 {
-                random = Random::new(self.seed, &format!("calibration/round {}/image {image}", self.round));
-            }
-            let pixels = input(examples.shape, examples.image(image).to_vec(), &device);
-            let logits = head.logits(network.features(pixels));
-            let label = match self.labels {
-                LabelSource::True => examples.labels[image] as usize,
-                LabelSource::Sampled => random.choose(&softmax(&to_host(logits.clone().inner()))),
-                LabelSource::Argmax => highest(&to_host(logits.clone().inner())),
-            };
-            let scored = match self.score {
-                Score::LogProbability => log_softmax(logits, 1),
-                Score::RawLogit => logits,
-            };
-            let mut gradients = scored.narrow(1, label, 1).sum().backward();
-            each_gradient(&network, &mut gradients, |id, gradient| {
-                if let Some(&place) = self.places.get(&id) {
-                    add_squares(&mut sums[place], &gradient);
-                }
+        let device = self.head.weight.device();
+        let rows: Vec<usize> = images.flat_map(|image| std::iter::repeat_n(image, self.draws as usize)).collect();
+        let mut recording = Recording::new(rows.len(), self.places.keys().copied().collect());
+        let (pixels, _) = gather(examples, &rows);
+        let features = self.network.recorded_features(&mut recording, input(examples.shape, pixels, &device));
+        let logits = self.head.clone().tracked(false).logits(features);
+        let (slopes, factor) = self.slopes(examples, &rows, &to_host(logits.clone().inner()));
+        let shape = logits.dims();
+        let slopes = Tensor::<2>::from_data(TensorData::new(slopes, shape), &device);
+        let mut gradients = (logits * Tensor::from_inner(slopes)).sum().backward();
+        let shrink = 1.0 / (factor * factor);
+        for record in recording.finish(&mut gradients) {
+            record.squares(&mut |squares| {
+                let Some(&place) = self.places.get(&squares.parameter) else { return };
+                let sums = &mut sums[place][squares.first..squares.first + squares.values.len()];
+                sums.iter_mut().zip(&squares.values).for_each(|(sum, square)| *sum += f64::from(*square) * shrink);
             });
         }
         sums
     }
+
+    /// What each image's score wants of its logits, `[rows, classes]`, times a power of two, and that power. A row is an image, or one
+    /// of an image's draws.
+    fn slopes(&self, examples: &Examples, rows: &[usize], logits: &[f32]) -> (Vec<f32>, f64) {
+        let classes = logits.len() / rows.len().max(1);
+        let mut random = Random::new(self.seed, "");
+        let mut before = None;
+        let mut slopes = Vec::with_capacity(logits.len());
+        for (&image, logits) in rows.iter().zip(logits.chunks_exact(classes.max(1))) {
+            let shares = softmax(logits);
+            if before.replace(image) != Some(image) {
+                random = Random::new(self.seed, &format!("calibration/round {}/image {image}", self.round));
+            }
+            let label = match self.labels {
+                LabelSource::True => examples.labels[image] as usize,
+                LabelSource::Sampled => random.choose(&shares.iter().map(|share| *share as f32).collect::<Vec<f32>>()),
+                LabelSource::Argmax => highest(logits),
+            };
+            let others: f64 = (0..classes).filter(|class| *class != label).map(|class| shares[class]).sum();
+            slopes.extend((0..classes).map(|class| match (self.score, class == label) {
+                (Score::LogProbability, true) => others,
+                (Score::LogProbability, false) => -shares[class],
+                (Score::RawLogit, is_label) => f64::from(u8::from(is_label)),
+            }));
+        }
+        let largest = slopes.iter().fold(0.0f64, |largest, slope| largest.max(slope.abs()));
+        let exponent = if largest > 0.0 { -libm::floor(libm::log2(largest)) } else { 0.0 };
+        let factor = libm::exp2(exponent.clamp(0.0, 1000.0));
+        (slopes.into_iter().map(|slope| (slope * factor) as f32).collect(), factor)
+    }
 }
 
-fn add_squares(sums: &mut [f64], gradient: &[f32]) {
-    for (sum, value) in sums.iter_mut().zip(gradient) {
-        let value = f64::from(*value);
-        *sum += value * value;
-    }
+/// By way of f64 and `libm`: the drawn labels are the same wherever the logits are.
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(*logit) - f64::from(highest))).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
 }
 
 /// The first of the highest logits.
 fn highest(logits: &[f32]) -> usize {
     (0..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best })
-}
-
-/// By way of f64 and `libm`: the drawn labels are the same wherever the logits are.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - highest))).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
 #[cfg(test)]
@@ -249,7 +264,9 @@ mod tests {
             one.examples = Arc::new(examples);
             one.scores(&Crew::new(1), 1)[0].iter().zip(&mut apart).for_each(|(score, sum)| *sum += score);
         }
-        assert_eq!(scores[0], apart);
+        for (score, apart) in scores[0].iter().zip(&apart) {
+            assert!((score - apart).abs() < 1e-5 * apart, "{score} {apart}");
+        }
     }
 
     #[test]
@@ -314,6 +331,25 @@ mod tests {
         given.examples = Arc::new(Examples { labels, ..(*given.examples).clone() });
         assert_eq!(predicted.scores(&Crew::new(1), 1), given.scores(&Crew::new(1), 1));
         assert_eq!(highest(&[1.0, 3.0, 3.0]), 1);
+    }
+
+    /// Squares of such gradients are zero in f32, and the mask would take them for dead.
+    #[test]
+    fn a_network_that_is_sure_has_small_scores_and_no_zeros() {
+        let scores = |sureness: f32| {
+            let mut ground = ground(Score::LogProbability, LabelSource::Argmax);
+            let weight: Vec<f32> =
+                (0..CLASSES * 8).map(|at| if at < 8 { 0.01 * (at * at) as f32 } else { 0.0 }).collect();
+            ground.probe.head = DeviceHead::new(&weight, &[sureness, 0.0, 0.0], 8, &Device::flex());
+            ground.scores(&Crew::new(1), 1)[0].clone()
+        };
+        let (sure, surer) = (scores(20.0), scores(60.0));
+        for (sure, surer) in sure.iter().zip(&surer) {
+            assert!(*surer > 0.0 && *surer < 1e-40, "{surer}");
+            // The slope is the probability of being wrong, of which the logarithm is the difference of the logits.
+            let ratio = (sure / surer).ln() / 2.0;
+            assert!((ratio - 40.0).abs() < 0.01, "{ratio}");
+        }
     }
 
     #[test]

@@ -19,9 +19,10 @@ use crate::batch_norm::{BatchNorm, per_channel};
 use crate::config::Gelu;
 use crate::conv::Conv;
 use crate::layer_norm::LayerNorm;
+use crate::vector::vectorized;
 
-/// Numbers that the gradients of some images take together, at most: 8 MiB, which stay in a cache while they are squared.
-const NUMBERS_MAX: usize = 1 << 21;
+/// Numbers that the gradients of some images take together, at most: 512 KiB, which stay in a core's cache while they are squared.
+const NUMBERS_MAX: usize = 1 << 17;
 
 /// Computes features and keeps what the layers of certain parameters saw.
 pub struct Recording {
@@ -166,20 +167,32 @@ impl LayerRecord {
             return add(self.run(parameter, inside, gradients.transpose().matmul(inputs).reshape([-1])));
         }
         let numbers = groups * out * inside;
+        let mut values = vec![0.0; numbers];
         let together = (NUMBERS_MAX / numbers).clamp(1, self.batch);
         for first in (0..self.batch).step_by(together) {
             let count = together.min(self.batch - first);
             let part = |tensor: &Tensor<3>| tensor.clone().narrow(0, first * groups, count * groups);
-            let of_images = part(&self.gradients).swap_dims(1, 2).matmul(part(&self.inputs));
-            let squares = of_images.square().reshape([count, numbers]).sum_dim(0).reshape([-1]);
-            add(self.run(parameter, inside, squares));
+            let of_images = to_host(part(&self.gradients).swap_dims(1, 2).matmul(part(&self.inputs)));
+            vectorized(
+                #[inline(always)]
+                || of_images.chunks_exact(numbers).for_each(|of_image| add_squares(&mut values, of_image)),
+            );
         }
+        add(Squares { parameter, first: self.first_row * inside, values });
     }
 
     fn run(&self, parameter: ParamId, row: usize, values: Tensor<1>) -> Squares {
-        let values = values.into_data().try_into_vec::<f32>().expect("networks compute in f32");
-        Squares { parameter, first: self.first_row * row, values }
+        Squares { parameter, first: self.first_row * row, values: to_host(values) }
     }
+}
+
+fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec::<f32>().expect("networks compute in f32")
+}
+
+#[inline(always)]
+fn add_squares(sums: &mut [f32], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * value);
 }
 
 impl Pass for Recording {
