@@ -110,7 +110,7 @@ impl MergeMethod {
     }
 
     /// Whether each model has a coefficient, which has to be given.
-    pub(super) fn is_weighted(self) -> bool {
+    pub(crate) fn is_weighted(self) -> bool {
         use MergeMethod::{Awd, Breadcrumbs, BreadcrumbsTies, DareLinear, DareTies, Della, DellaLinear};
         use MergeMethod::{Linear, TaskArithmetic, Ties};
         match self {

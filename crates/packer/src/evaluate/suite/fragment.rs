@@ -35,8 +35,9 @@ pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &
     });
     lay_over(&mut whole, &object(own));
     // JSON is YAML, and so a recipe's own reader answers for what is wrong with it.
-    let recipe: Recipe = serde_saphyr::from_str(&Value::Object(whole).to_string())
+    let mut recipe: Recipe = serde_saphyr::from_str(&Value::Object(whole).to_string())
         .map_err(|error| explain_fragment(&error, &suite.text, &subject))?;
+    recipe.fill_in();
     recipe.check().map_err(|error| error.within(subject))?;
     Ok(recipe)
 }

@@ -199,7 +199,9 @@ impl MergeRow {
     pub(crate) fn settings<'a>(&self, tasks: impl IntoIterator<Item = &'a str>, seed: u64) -> MergeSettings {
         let mut settings = MergeSettings::new(self.merge_method, tasks);
         (settings.parameters, settings.seed) = (self.parameters.clone(), seed);
-        settings.parameters.weight.get_or_insert(1.0);
+        if settings.method.is_weighted() {
+            settings.parameters.weight.get_or_insert(1.0);
+        }
         settings
     }
 }
