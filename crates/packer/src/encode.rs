@@ -101,7 +101,7 @@ impl PackDetails {
         PackDetails {
             alpha: recipe.pack.alpha,
             alpha_range: recipe.pack.alpha_range,
-            method: method(recipe.method),
+            method: if recipe.linearized { taskvec_pack::Method::Linearized } else { method(recipe.method) },
             seed: recipe.seed,
             density: if masked { recipe.mask.density as f32 } else { 1.0 },
             granule: if masked { granule(recipe.mask.granule) } else { taskvec_pack::Granule::Tensor },

@@ -56,6 +56,7 @@ pub mod import;
 pub mod import_network;
 pub mod lora;
 pub mod mask;
+mod model;
 pub mod optimizer;
 pub mod overlap;
 pub mod pack_run;

@@ -30,6 +30,7 @@ use crate::encode::{Encoded, PackDetails, PackWriter};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, features};
 use crate::examples::Examples;
+use crate::model::Model;
 use crate::recipe::{Recipe, Rounded, Values};
 use crate::run_folder::{DELTAS_FILE, RECIPE_FILE, RUN_FILE, TUNED_FILE, read_head, read_json};
 use crate::task::Task;
@@ -112,13 +113,17 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
     let shown = if task.test.is_empty() { &task.train } else { &task.test };
 
     let crew = Crew::for_this_machine(usize::MAX);
-    let judge = |network: &Network, examples: &Arc<Examples>| {
-        accuracy(&head, &features(&crew, network, examples, &device), &examples.labels)
+    let judge = |model: &Model, examples: &Arc<Examples>| {
+        accuracy(&head, &features(&crew, model, examples, &device), &examples.labels)
+    };
+    let on_device = |pack: &[u8]| {
+        let network = as_a_device_has_it(&start, &base, &[(pack, recipe.pack.alpha)])?;
+        Ok(Model::of(&start.network, network, recipe.linearized))
     };
     let prove = |pack: &[u8]| {
-        let network = as_a_device_has_it(&start, &base, &[(pack, recipe.pack.alpha)])?;
-        let accuracy = Accuracy { held_out: judge(&network, &task.held_out)?, test: judge(&network, &task.test)? };
-        Ok((accuracy, probes(&crew, &network, &head, &start.preprocessing, shown, recipe.pack.probes)?))
+        let model = on_device(pack)?;
+        let accuracy = Accuracy { held_out: judge(&model, &task.held_out)?, test: judge(&model, &task.test)? };
+        Ok((accuracy, probes(&crew, &model, &head, &start.preprocessing, shown, recipe.pack.probes)?))
     };
     let as_trained = trained_with == Some(recipe.pack.values) && wishes.budget.is_none();
     let lossless = recipe.pack.values == Values::Lossless && wishes.budget.is_none();
@@ -140,10 +145,7 @@ pub fn pack_run(folder: &Path, wishes: &PackWishes) -> Result<PackedRun> {
         None => TaskVector::between(&before, &tuned, Exactness::Rounded)?.0,
     };
     let rated = Rated::new(&vector, budget.rescale)?;
-    let judge_held_out = |pack: &[u8]| {
-        let network = as_a_device_has_it(&start, &base, &[(pack, recipe.pack.alpha)])?;
-        judge(&network, &task.held_out)
-    };
+    let judge_held_out = |pack: &[u8]| judge(&on_device(pack)?, &task.held_out);
     let probe_bytes = probes_bytes(&head, &start.preprocessing, recipe.pack.probes.min(shown.len() as u32));
     let reserved = probe_bytes + budget.reserved;
     let (fitted, curve) = match budget.goal {
@@ -259,7 +261,7 @@ pub(crate) fn as_a_device_has_it(start: &Start, base: &Path, packs: &[(&[u8], f3
 
 fn probes(
     crew: &Crew,
-    network: &Network,
+    model: &Model,
     head: &Head,
     preprocessing: &Preprocessing,
     shown: &Examples,
@@ -279,7 +281,7 @@ fn probes(
         labels.push(shown.labels[image]);
     }
     let inputs = Arc::new(Examples { shape: shown.shape, pixels, labels });
-    let outputs = head.logits(&features(crew, network, &inputs, &Device::flex())).map_err(explain)?;
+    let outputs = head.logits(&features(crew, model, &inputs, &Device::flex())).map_err(explain)?;
     let largest = outputs.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
     Ok(Some(ProbeParts {
         count: count as u32,

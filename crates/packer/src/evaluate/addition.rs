@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use taskvec_bundle::Head;
-use taskvec_networks::Network;
 
 use super::answers::Question;
 use super::coefficient::{highest, mean, mean_normalized, one_by_one};
 use super::ground::{Ground, Images};
 use super::vectors::Vector;
 use crate::error::Result;
+use crate::model::Model;
 
 /// Held-out images of a task by which coefficients of their own are chosen, at most: each is tried many times.
 const ONE_BY_ONE_IMAGES_MAX: usize = 60;
@@ -63,17 +63,17 @@ pub(crate) fn addition(
 ) -> Result<Addition> {
     let ones: Vec<(f32, &Vector)> = learned.iter().map(|learned| (1.0, &learned.vector)).collect();
     let sum = merged.map_or_else(|| Vector::sum(&ones), Vector::clone);
-    let network = |alpha: f64| sum.network(&ground.start, alpha as f32);
-    let curve = curve(ground, learned, alphas, network)?;
+    let model = |alpha: f64| sum.model(&ground.start, alpha as f32);
+    let curve = curve(ground, learned, alphas, model)?;
     let alpha = curve[highest(&curve.iter().map(|tried| tried.normalized).collect::<Vec<_>>())].alpha;
     let (mut own, mut per_task) = (Vec::new(), Vec::new());
     if merged.is_none() {
         own = own_coefficients(ground, learned, alphas, alpha)?;
-        per_task = on_test(ground, learned, apart(&own, learned).network(&ground.start, 1.0))?;
+        per_task = on_test(ground, learned, apart(&own, learned).model(&ground.start, 1.0))?;
     }
     Ok(Addition {
-        accuracies: on_test(ground, learned, network(alpha))?,
-        at_one: on_test(ground, learned, network(1.0))?,
+        accuracies: on_test(ground, learned, model(alpha))?,
+        at_one: on_test(ground, learned, model(1.0))?,
         alpha,
         alphas: own,
         per_task,
@@ -92,13 +92,13 @@ fn curve(
     ground: &Ground,
     learned: &[Arc<Learned>],
     alphas: &[f64],
-    network: impl Fn(f64) -> Network,
+    model: impl Fn(f64) -> Model,
 ) -> Result<Vec<Tried>> {
     let own: Vec<f64> = learned.iter().map(|learned| learned.single[0]).collect();
     let tried = |&alpha: &f64| {
-        let network = network(alpha);
+        let model = model(alpha);
         let questions: Vec<Question> =
-            learned.iter().map(|learned| learned.question(&network, &learned.images.search)).collect();
+            learned.iter().map(|learned| learned.question(&model, &learned.images.search)).collect();
         let accuracies = ground.accuracies(&questions)?;
         Ok(Tried { alpha, absolute: mean(&accuracies), normalized: mean_normalized(&accuracies, &own) })
     };
@@ -115,29 +115,29 @@ fn own_coefficients(ground: &Ground, learned: &[Arc<Learned>], alphas: &[f64], s
     let own: Vec<Question> = learned
         .iter()
         .zip(&few)
-        .map(|(learned, few)| learned.question(&learned.vector.network(&ground.start, 1.0), few))
+        .map(|(learned, few)| learned.question(&learned.vector.model(&ground.start, 1.0), few))
         .collect();
     let own = ground.accuracies(&own)?;
     one_by_one(&vec![shared; learned.len()], &candidates, |tried| {
         let score = |alphas: &Vec<f64>| {
-            let network = apart(alphas, learned).network(&ground.start, 1.0);
+            let model = apart(alphas, learned).model(&ground.start, 1.0);
             let questions: Vec<Question> =
-                learned.iter().zip(&few).map(|(learned, few)| learned.question(&network, few)).collect();
+                learned.iter().zip(&few).map(|(learned, few)| learned.question(&model, few)).collect();
             Ok(mean_normalized(&ground.accuracies(&questions)?, &own))
         };
         tried.iter().map(score).collect()
     })
 }
 
-fn on_test(ground: &Ground, learned: &[Arc<Learned>], network: Network) -> Result<Vec<f64>> {
+fn on_test(ground: &Ground, learned: &[Arc<Learned>], model: Model) -> Result<Vec<f64>> {
     let questions: Vec<Question> =
-        learned.iter().map(|learned| learned.question(&network, &learned.images.test)).collect();
+        learned.iter().map(|learned| learned.question(&model, &learned.images.test)).collect();
     ground.accuracies(&questions)
 }
 
 impl Learned {
-    /// What `network` answers for `examples`, by this task's head.
-    pub(crate) fn question(&self, network: &Network, examples: &Arc<crate::examples::Examples>) -> Question {
-        Question { network: network.clone(), head: Arc::clone(&self.head), examples: Arc::clone(examples) }
+    /// What `model` answers for `examples`, by this task's head.
+    pub(crate) fn question(&self, model: &Model, examples: &Arc<crate::examples::Examples>) -> Question {
+        Question { model: model.clone(), head: Arc::clone(&self.head), examples: Arc::clone(examples) }
     }
 }

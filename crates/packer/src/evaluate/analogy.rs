@@ -60,7 +60,7 @@ pub(crate) fn analogy(
     ];
     let line = |(what, vector): (String, Vector)| {
         let on =
-            |alpha: f64, examples: &Arc<_>| learned[3].question(&vector.network(&ground.start, alpha as f32), examples);
+            |alpha: f64, examples: &Arc<_>| learned[3].question(&vector.model(&ground.start, alpha as f32), examples);
         let images = &learned[3].images;
         let tried: Vec<_> = alphas.iter().map(|alpha| on(*alpha, &images.search)).collect();
         let alpha = alphas[highest(&ground.accuracies(&tried)?)];

@@ -1,6 +1,6 @@
 //! What networks answer, many questions at a time.
 //!
-//! A question is a network, a head and images. All questions are cut into batches of one size, whatever the machine, and the
+//! A question is a model, a head and images. All questions are cut into batches of one size, whatever the machine, and the
 //! batches of all of them are shared by the crew, so that small sets keep every core busy and no answer depends on how many there
 //! are.
 
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use taskvec_bundle::{Head, argmax};
-use taskvec_networks::Network;
 
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::{Examples, input};
 use crate::finetune::leaves::to_host;
+use crate::model::Model;
 
 /// Images that go through a network together.
 const BATCH: usize = 64;
@@ -22,7 +22,7 @@ const BATCH: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Question {
     /// Plain.
-    pub(crate) network: Network,
+    pub(crate) model: Model,
     pub(crate) head: Arc<Head>,
     pub(crate) examples: Arc<Examples>,
 }
@@ -64,7 +64,7 @@ impl Question {
         let size: usize = examples.shape.iter().product();
         let last = (first + BATCH).min(examples.len());
         let pixels = examples.pixels[first * size..last * size].to_vec();
-        let features = to_host(self.network.features(input(examples.shape, pixels, device)));
+        let features = to_host(self.model.features(input(examples.shape, pixels, device)));
         let logits = self.head.logits(&features).map_err(|cause| Error::from_bundle(cause, "answer by a head"))?;
         let labels =
             logits.chunks_exact(self.head.class_count()).map(|row| argmax(row).map_or(0, |label| label as u32));

@@ -48,8 +48,8 @@ pub(crate) fn map(
     let alphas = settings.grid().values();
     let images = pair.map(|learned| Arc::new(spread((*learned.images.test).clone(), settings.images)));
     let question = |task: usize, vector: &Vector| {
-        let network = vector.network(&ground.start, 1.0);
-        Question { network, head: Arc::clone(&pair[task].head), examples: Arc::clone(&images[task]) }
+        let model = vector.model(&ground.start, 1.0);
+        Question { model, head: Arc::clone(&pair[task].head), examples: Arc::clone(&images[task]) }
     };
     let ask = |questions: &[Question]| answers(&ground.crew, &ground.device, questions);
     let alone = |task: usize, alpha: &f64| question(task, &Vector::sum(&[(*alpha as f32, &pair[task].vector)]));

@@ -14,6 +14,7 @@ use super::{class_means_head, features};
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
+use crate::model::Model;
 use crate::recipe::{HeadRecipe, Recipe};
 use crate::task::Task;
 use crate::train::Start;
@@ -109,7 +110,7 @@ impl Ground {
         let (head, search, test) =
             (Arc::new(head), examples(&search, CONTROL_IMAGES_MAX)?, examples(&test, CONTROL_IMAGES_MAX)?);
         let question = |examples| Question {
-            network: self.start.network.clone(),
+            model: Model::from(&self.start.network),
             head: Arc::clone(&head),
             examples: Arc::clone(examples),
         };

@@ -120,9 +120,9 @@ fn negate(
     threshold: f64,
 ) -> Result<Option<Candidate>> {
     let measure = |alpha: f64, target, of_control| {
-        let network = learned.vector.network(&ground.start, -alpha as f32);
+        let model = learned.vector.model(&ground.start, -alpha as f32);
         let (head, examples) = (Arc::clone(&control.head), Arc::clone(of_control));
-        let questions = [learned.question(&network, target), Question { network, head, examples }];
+        let questions = [learned.question(&model, target), Question { model, head, examples }];
         let found = ground.accuracies(&questions)?;
         Ok(Candidate { alpha, target: found[0], control: found[1] })
     };

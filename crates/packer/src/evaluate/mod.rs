@@ -30,12 +30,12 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use taskvec_bundle::{Head, argmax};
-use taskvec_networks::Network;
 
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::{Examples, input};
 use crate::finetune::leaves::to_host;
+use crate::model::Model;
 
 pub use addition::{Addition, Tried};
 pub use analogy::{Analogy, AnalogyLine};
@@ -60,17 +60,18 @@ const BATCH: usize = 64;
 
 /// The features of every image, `[images, feature_width]`, row-major.
 ///
-/// `network` must be plain: on an autodiff device each forward pass without a backward pass leaks its whole graph.
-pub(crate) fn features(crew: &Crew, network: &Network, examples: &Arc<Examples>, device: &Device) -> Vec<f32> {
+/// The model must be plain: on an autodiff device each forward pass without a backward pass leaks its whole graph.
+pub(crate) fn features(crew: &Crew, model: impl Into<Model>, examples: &Arc<Examples>, device: &Device) -> Vec<f32> {
+    let model = model.into();
     let tasks: Vec<_> = (0..examples.len())
         .step_by(BATCH)
         .map(|start| {
-            let (network, examples, device) = (network.clone(), Arc::clone(examples), device.clone());
+            let (model, examples, device) = (model.clone(), Arc::clone(examples), device.clone());
             move || {
                 let size: usize = examples.shape.iter().product();
                 let end = (start + BATCH).min(examples.len());
                 let pixels = examples.pixels[start * size..end * size].to_vec();
-                to_host(network.features(input(examples.shape, pixels, &device)))
+                to_host(model.features(input(examples.shape, pixels, &device)))
             }
         })
         .collect();

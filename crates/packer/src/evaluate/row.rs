@@ -61,9 +61,9 @@ impl<'a> Row<'a> {
         let (trained, ground) = (self.trained(task)?, self.ground);
         let images = self.shelf.images(ground, &trained.recipe, self.suite.search_images)?;
         let head = Arc::new(read_head(&trained.folder)?);
-        let vector = Vector::between(&ground.start, &trained.folder.join(TUNED_FILE))?;
+        let vector = Vector::between(&ground.start, &trained.folder.join(TUNED_FILE), trained.recipe.linearized)?;
         let question = |alpha, examples| Question {
-            network: vector.network(&ground.start, alpha),
+            model: vector.model(&ground.start, alpha),
             head: Arc::clone(&head),
             examples: Arc::clone(examples),
         };

@@ -1,16 +1,15 @@
-//! Task vectors in memory, and the networks that base and vectors make.
+//! Task vectors in memory, and the models that base and vectors make.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use burn::module::ParamId;
 use burn::tensor::TensorData;
 use taskvec_bundle::TensorFile;
-use taskvec_networks::Network;
 
 use crate::edit::{MergeSettings, ModelsInMemory, TensorInMemory, merged_deltas};
 use crate::error::{Error, Result};
-use crate::finetune::leaves::{host_tensors, replaced};
+use crate::finetune::leaves::{HostTensor, host_tensors, replaced};
+use crate::model::Model;
 use crate::train::Start;
 
 /// Tuned minus base, of the tensors in which that is not zero.
@@ -18,14 +17,16 @@ use crate::train::Start;
 pub(crate) struct Vector {
     /// By place in [`Start::tensors`], in order.
     tensors: Vec<(usize, Vec<f32>)>,
+    /// Whether the model is linear in it.
+    is_linearized: bool,
 }
 
 impl Vector {
-    /// From the base to the weights in the file at `tuned`.
+    /// From the base to the weights in the file at `tuned`; `is_linearized` says how the model is to compute.
     ///
     /// # Errors
     /// `Io`, `Damaged`; `Mismatch` when the weights are another network's.
-    pub(crate) fn between(start: &Start, tuned: &Path) -> Result<Vector> {
+    pub(crate) fn between(start: &Start, tuned: &Path, is_linearized: bool) -> Result<Vector> {
         let bytes = std::fs::read(tuned).map_err(|cause| Error::io("read", tuned, cause))?;
         let file = TensorFile::parse(&bytes)
             .map_err(|cause| Error::from_bundle(cause, format!("read `{}`", tuned.display())))?;
@@ -35,7 +36,7 @@ impl Vector {
             pairs.map(|(tuned, base)| tuned - base).collect::<Vec<f32>>()
         });
         let changed = |(_, deltas): &(usize, Vec<f32>)| deltas.iter().any(|delta| *delta != 0.0);
-        Ok(Vector { tensors: deltas.enumerate().filter(changed).collect() })
+        Ok(Vector { tensors: deltas.enumerate().filter(changed).collect(), is_linearized })
     }
 
     /// The sum of `vectors`, each times its coefficient, added up in their order.
@@ -47,7 +48,8 @@ impl Vector {
                 sum.iter_mut().zip(deltas).for_each(|(sum, delta)| *sum += alpha * delta);
             }
         }
-        Vector { tensors: sums.into_iter().collect() }
+        let is_linearized = vectors.iter().any(|(_, vector)| vector.is_linearized);
+        Vector { tensors: sums.into_iter().collect(), is_linearized }
     }
 
     /// The vectors, merged as `settings` say.
@@ -67,7 +69,8 @@ impl Vector {
         };
         let models = ModelsInMemory::new(places.iter().map(tensor).collect())?;
         let merged = merged_deltas(settings, &models)?;
-        Ok(Vector { tensors: places.into_iter().zip(merged).collect() })
+        let is_linearized = vectors.iter().any(|vector| vector.is_linearized);
+        Ok(Vector { tensors: places.into_iter().zip(merged).collect(), is_linearized })
     }
 
     /// What it changes of the tensor at this place of [`Start::tensors`].
@@ -75,13 +78,17 @@ impl Vector {
         self.tensors.iter().find(|(known, _)| *known == place).map(|(_, deltas)| &deltas[..])
     }
 
-    /// The network of base + alpha * this.
-    pub(crate) fn network(&self, start: &Start, alpha: f32) -> Network {
-        let tensor = |(place, deltas): &(usize, Vec<f32>)| -> (ParamId, TensorData) {
-            let base = &start.tensors[*place];
-            let values: Vec<f32> = base.values.iter().zip(deltas).map(|(base, delta)| base + alpha * delta).collect();
-            (base.id, TensorData::new(values, base.shape.clone()))
+    /// The model of base + alpha * this.
+    pub(crate) fn model(&self, start: &Start, alpha: f32) -> Model {
+        let tensors = || self.tensors.iter().map(|(place, deltas)| (&start.tensors[*place], deltas));
+        if self.is_linearized {
+            let scaled = |deltas: &[f32]| deltas.iter().map(|delta| alpha * delta).collect();
+            return Model::along(&start.network, tensors().map(|(base, deltas)| (base.id, scaled(deltas))));
+        }
+        let moved = |(base, deltas): (&HostTensor, &Vec<f32>)| {
+            let values = base.values.iter().zip(deltas).map(|(base, delta)| base + alpha * delta);
+            (base.id, TensorData::new(values.collect::<Vec<f32>>(), base.shape.clone()))
         };
-        replaced(start.network.clone(), self.tensors.iter().map(tensor).collect::<HashMap<_, _>>())
+        Model::Whole(replaced(start.network.clone(), tensors().map(moved).collect::<HashMap<_, _>>()))
     }
 }

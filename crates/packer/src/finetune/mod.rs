@@ -41,6 +41,7 @@ use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::mask::{Entries, Mask};
+use crate::model::Model;
 use crate::optimizer::{Moments, clip_scale};
 use crate::random::Random;
 use crate::recipe::{AugmentationRecipe, ClipOver, OptimizerRecipe, Recipe};
@@ -86,6 +87,8 @@ pub(crate) struct Beginning<'a> {
 /// A run between two steps.
 pub(crate) struct Training {
     network: Network,
+    /// Where the model is linearized, if it is.
+    base: Option<Network>,
     head: DeviceHead,
     fixed_head: HostHead,
     learners: Vec<Learner>,
@@ -164,6 +167,7 @@ impl Training {
         let device_head = head.to_device(device);
         let device = device.clone();
         Ok(Training {
+            base: recipe.linearized.then(|| network.clone()),
             network,
             head: device_head,
             fixed_head: head,
@@ -236,9 +240,12 @@ impl Training {
         &self.learners
     }
 
-    /// The network as it is now, plain.
-    pub(crate) fn network(&self) -> &Network {
-        &self.network
+    /// The network as it computes now.
+    pub(crate) fn model(&self) -> Model {
+        match &self.base {
+            None => Model::Whole(self.network.clone()),
+            Some(base) => Model::linearized(base, &self.network, |id| self.plan.places.contains_key(&id)),
+        }
     }
 
     /// The head as it is now.
@@ -282,10 +289,11 @@ impl Training {
         indices: &[usize],
         recipe: &Recipe,
     ) -> Vec<ShardResult> {
+        let model = self.model();
         let tasks: Vec<_> = cut(indices.len(), recipe.shards as usize)
             .into_iter()
             .map(|range| {
-                let (network, head, plan) = (self.network.clone(), self.head.clone(), Arc::clone(&self.plan));
+                let (model, head, plan) = (model.clone(), self.head.clone(), Arc::clone(&self.plan));
                 let (examples, augmentation) = (Arc::clone(examples), recipe.augmentation.clone());
                 let (indices, batch, first) = (indices[range.clone()].to_vec(), indices.len(), range.start);
                 let (seed, step) = (recipe.seed, self.step);
@@ -296,7 +304,7 @@ impl Training {
                             Random::new(seed, &format!("augment/step {step}/place {}", first + place))
                         });
                     }
-                    Shard { network, head, pixels, shape: examples.shape, labels, batch, plan }.run()
+                    Shard { model, head, pixels, shape: examples.shape, labels, batch, plan }.run()
                 }
             })
             .collect();

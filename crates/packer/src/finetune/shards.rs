@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use burn::module::ParamId;
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
-use taskvec_networks::Network;
 
-use super::leaves::{each_gradient, to_host, tracked};
+use super::leaves::to_host;
 use crate::examples::{Examples, input};
 use crate::mask::Entries;
+use crate::model::Model;
 
 /// What a gradient is taken of, and of which parameters: the same for all steps of a run.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(crate) struct DeviceHead {
 
 /// One part of a batch.
 pub(crate) struct Shard {
-    /// The plain network.
-    pub(crate) network: Network,
+    /// What computes.
+    pub(crate) model: Model,
     /// The plain head.
     pub(crate) head: DeviceHead,
     /// Normalized images, one after the other.
@@ -102,9 +102,10 @@ impl Shard {
     pub(crate) fn run(self) -> ShardResult {
         let device = self.head.weight.device().autodiff();
         let plan = &self.plan;
-        let network = tracked(self.network, |id| plan.places.contains_key(&id));
+        let leaves = self.model.tracked(|id| plan.places.contains_key(&id));
+        let pixels = input(self.shape, self.pixels, &self.head.weight.device());
         let head = self.head.tracked(plan.head_learns);
-        let logits = head.logits(network.features(input(self.shape, self.pixels, &device)));
+        let logits = head.logits(leaves.features(pixels));
         let [count, classes] = logits.dims();
         let correct = correct(&to_host(logits.clone().inner()), &self.labels);
         let targets = targets(&self.labels, classes, plan.label_smoothing);
@@ -114,7 +115,7 @@ impl Shard {
         let mut found = loss.backward();
         let mut gradients = vec![Vec::new(); plan.entries.len()];
         let keep = |place: usize, gradient| if plan.keeps_all { gradient } else { plan.entries[place].pack(gradient) };
-        each_gradient(&network, &mut found, |id, gradient| {
+        leaves.each_gradient(&mut found, |id, gradient| {
             if let Some(&place) = plan.places.get(&id) {
                 gradients[place] = keep(place, gradient);
             }
@@ -170,9 +171,10 @@ fn correct(logits: &[f32], labels: &[u32]) -> usize {
 #[cfg(test)]
 mod tests {
     use burn::tensor::TensorData;
+    use taskvec_networks::Network;
 
     use super::*;
-    use crate::finetune::leaves::{HostTensor, host_tensors, replaced};
+    use crate::finetune::leaves::{HostTensor, host_tensors, replaced, tracked};
     use crate::random::Random;
 
     const CONFIG: &str = r#"{"family": "vit", "image_size": 4, "patch_size": 2, "channels": 1, "width": 8, "depth": 1,
@@ -221,7 +223,7 @@ mod tests {
             entries.extend([Entries::All, Entries::All]);
             let plan = Plan { places, entries, keeps_all, head_learns: true, label_smoothing: SMOOTHING };
             Shard {
-                network,
+                model: Model::Whole(network),
                 head: DeviceHead::new(&self.head.0, &self.head.1, 8, &Device::flex()),
                 pixels: self.pixels[..count * 16].to_vec(),
                 shape: [1, 4, 4],

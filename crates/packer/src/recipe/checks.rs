@@ -27,6 +27,10 @@ impl Recipe {
                 return Err(Error::usage("`method` must be `dense` for a base trained from scratch")
                     .with_help("a mask chooses among the weights of a base that has learned something already"));
             }
+            (None, Some(_)) if self.linearized => {
+                return Err(Error::usage("`linearized` is given for a base trained from scratch")
+                    .with_help("a network is linearized around a base that has learned something already"));
+            }
             (None, Some(_)) if self.pack.rounded == Rounded::InTraining => {
                 return Err(Error::usage("`pack.rounded` is `in_training` for a base trained from scratch").with_help(
                     "what is rounded are differences from a base; leave `pack.rounded` (or `--values`) to its skills",

@@ -74,6 +74,10 @@ pub struct Recipe {
     /// Which weights learn. Default `dense`.
     #[serde(default)]
     pub method: Method,
+    /// Whether the network is linearized around its base while it learns and while it is judged (tangent space; Ortiz-Jimenez et al.
+    /// 2023), with any method. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub linearized: bool,
     /// How the mask is found, for the methods that have one.
     #[serde(default)]
     pub mask: MaskRecipe,
@@ -147,7 +151,7 @@ impl Recipe {
     }
 
     /// Writes out the settings that the method has of its own and that were left to their defaults.
-    fn fill_in(&mut self) {
+    pub(crate) fn fill_in(&mut self) {
         match self.method {
             Method::Lora => drop(self.lora.get_or_insert_default()),
             Method::Taps => drop(self.taps.get_or_insert_default()),
@@ -269,6 +273,11 @@ impl Recipe {
         let preprocessing = Preprocessing::new(channels, (height, width), Resize::Bilinear, mean, std);
         preprocessing.map(Some).map_err(|cause| Error::from_bundle(cause, "`pixels` does not fit the network"))
     }
+}
+
+/// The default is not written out: recipes from before it keep their digests.
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 fn default_batch() -> u32 {

@@ -34,6 +34,7 @@ use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
 use crate::finetune::learner::Learner;
 use crate::finetune::{Beginning, HostHead, Schedule, Training};
 use crate::mask::TensorMask;
+use crate::model::Model;
 use crate::recipe::{HeadKind, Method, Recipe};
 use crate::run_folder::{
     DELTAS_FILE, RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
@@ -191,7 +192,7 @@ impl Journey<'_> {
         let (width, classes) = (self.start.feature_width, &self.task.classes);
         let temperature = self.recipe.head.temperature;
         let head = class_means_head(&features, width, &self.task.train.labels, classes, temperature)?;
-        let base_accuracy = Some(self.judge(&self.start.network, &head)?);
+        let base_accuracy = Some(self.judge(&Model::from(&self.start.network), &head)?);
         let head = HostHead { weight: head.weight().to_vec(), bias: head.bias().to_vec(), feature_width: width };
         Ok(FirstHead { head, base_accuracy })
     }
@@ -266,7 +267,7 @@ impl Journey<'_> {
                 examples_per_second: seen as f64 / seconds,
             });
             if position.step.is_multiple_of(schedule.steps_per_epoch) || position.step == schedule.total {
-                let held_out = self.judge_on(training.network(), &self.head(training)?, &self.task.held_out)?;
+                let held_out = self.judge_on(&training.model(), &self.head(training)?, &self.task.held_out)?;
                 progress.epoch(&position.end_epoch(held_out));
             }
             if position.step.is_multiple_of(self.recipe.checkpoint_steps) && position.step < stage.steps.end {
@@ -284,7 +285,8 @@ impl Journey<'_> {
             TensorFile::parse(&bytes).map_err(|cause| Error::from_bundle(cause, "read the tuned weights back"))?;
         let network = self.start.with_tensors(&file, &bytes)?;
         let head = self.head(training)?;
-        let accuracy = self.judge(&network, &head)?;
+        let model = Model::of(&self.start.network, network, self.recipe.linearized);
+        let accuracy = self.judge(&model, &head)?;
         write_file(&self.out_dir.join(TUNED_FILE), &bytes)?;
         self.write_deltas(training)?;
         write_head(self.out_dir, &head)?;
@@ -323,20 +325,15 @@ impl Journey<'_> {
             .map_err(|cause| Error::from_bundle(cause, "the head after training"))
     }
 
-    fn judge(&self, network: &taskvec_networks::Network, head: &Head) -> Result<Accuracy> {
+    fn judge(&self, model: &Model, head: &Head) -> Result<Accuracy> {
         Ok(Accuracy {
-            held_out: self.judge_on(network, head, &self.task.held_out)?,
-            test: self.judge_on(network, head, &self.task.test)?,
+            held_out: self.judge_on(model, head, &self.task.held_out)?,
+            test: self.judge_on(model, head, &self.task.test)?,
         })
     }
 
-    fn judge_on(
-        &self,
-        network: &taskvec_networks::Network,
-        head: &Head,
-        examples: &Arc<Examples>,
-    ) -> Result<Option<f64>> {
-        accuracy(head, &features(self.crew, network, examples, &self.device), &examples.labels)
+    fn judge_on(&self, model: &Model, head: &Head, examples: &Arc<Examples>) -> Result<Option<f64>> {
+        accuracy(head, &features(self.crew, model, examples, &self.device), &examples.labels)
     }
 
     fn save(&self, found: &Found, training: Option<(&Position, &Training)>, stage: &Stage) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Runs on a tiny network and drawn pictures: what comes out, on any number of threads, stopped or not.
 
+mod linearized;
 mod masks;
 mod rounded;
 mod ways;
@@ -387,7 +388,7 @@ fn what_is_evaluated_is_on_a_plain_device() {
     let (mask, head) = (dense::mask(&shapes), start.fresh_head(4, 1));
     let mut training = Training::begin(beginning(&start, &editable, &mask, head, &recipe, &device)).unwrap();
     training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3], &recipe);
-    let taskvec_networks::Network::Vit(vit) = training.network() else { panic!("a Vision Transformer") };
+    let crate::model::Model::Whole(taskvec_networks::Network::Vit(vit)) = training.model() else { panic!() };
     assert!(!vit.norm.weight.val().is_autodiff());
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Settings of every such way, for tests of what holds for all.
-pub(super) const ALL: [&str; 10] = [
+pub(super) const ALL: [&str; 12] = [
     "method: lora, lora: {rank: 3}",
     "method: lora, pack: {values: int4, rounded: in_training}",
     "method: magnitude_mask, mask: {scope: per_row, rule: lowest}",
@@ -14,6 +14,8 @@ pub(super) const ALL: [&str; 10] = [
     "method: diff_pruning, diff_pruning: {structured: true}, mask: {granule: row}, pack: {values: int4, rounded: in_training}",
     "method: talos, penalty: {orthogonality: {factor: 0.1}}",
     "method: lora, penalty: {orthogonality: {factor: 10, length: own}}",
+    "linearized: true",
+    "method: talos, linearized: true, pack: {values: int6, rounded: in_training}",
 ];
 
 /// Learning brings the loss down and keeps what a head of class means was worth.
