@@ -1,7 +1,9 @@
-"""Times one dense training step of a Vision Transformer in PyTorch, for `taskvec bench train` to stand beside.
+"""Times a Vision Transformer in PyTorch, for `taskvec bench train` to stand beside: dense training steps, and sensitivities.
 
-Prints one JSON object: {"seconds_per_step": [...], "threads": n, "version": "..."}. The shapes come from the command line so
-that both sides agree: tokens are (image_size / patch_size)^2 + 1. Forward, backward, clip, AdamW: what a step of ours does.
+Prints one JSON object: {"seconds_per_step": [...], "seconds_per_image": [...], "threads": n, "version": "..."}. The shapes come
+from the command line so that both sides agree: tokens are (image_size / patch_size)^2 + 1. A step is forward, backward, clip,
+AdamW: what a step of ours does. Sensitivities are measured as published code does it: a batch forward, then for each image a
+backward pass of its own, whose squared gradients are added up.
 """
 import argparse
 import json
@@ -44,9 +46,23 @@ class VisionTransformer(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+def time_sensitivities(model, pixels):
+    began = time.perf_counter()
+    parameters = list(model.parameters())
+    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    logits = functional.log_softmax(model(pixels), 1)
+    labels = torch.distributions.Categorical(logits=logits.detach()).sample()
+    for row, label in zip(logits, labels):
+        gradients = torch.autograd.grad(row[label], parameters, retain_graph=True)
+        for total, gradient in zip(sums, gradients):
+            total += gradient**2
+    return (time.perf_counter() - began) / len(pixels)
+
+
 def main():
     arguments = argparse.ArgumentParser()
-    for name in ("image", "patch", "channels", "width", "depth", "heads", "mlp-width", "classes", "batch", "steps", "threads"):
+    names = ("image", "patch", "channels", "width", "depth", "heads", "mlp-width", "classes", "batch", "steps", "rounds", "threads")
+    for name in names:
         arguments.add_argument(f"--{name}", type=int, required=True)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
@@ -65,7 +81,8 @@ def main():
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seconds.append(time.perf_counter() - began)
-    print(json.dumps({"seconds_per_step": seconds, "threads": torch.get_num_threads(), "version": torch.__version__}))
+    of_images = [time_sensitivities(model, pixels) for _ in range(given.rounds)]
+    print(json.dumps({"seconds_per_step": seconds, "seconds_per_image": of_images, "threads": torch.get_num_threads(), "version": torch.__version__}))
 
 
 if __name__ == "__main__":
