@@ -44,6 +44,7 @@ pub mod apply;
 mod augment;
 pub mod budget;
 mod crew;
+mod curvature;
 pub mod diff;
 pub mod edit;
 pub mod encode;

@@ -5,6 +5,7 @@
 //! | `recipe.yaml` | the whole recipe, defaults and all |
 //! | `tuned.safetensors` | the base's file with the entries of the mask changed; no other bit differs |
 //! | `deltas.tvp` | where they were rounded in training: the deltas of the mask, as a pack without head and probes |
+//! | `curvature.safetensors` | where there was a penalty on what other tasks feel: how strongly they do, layer by layer |
 //! | `head.safetensors` | `weight` `[classes, features]` and `bias` `[classes]` of the task's head, f32 |
 //! | `labels.json` | what the classes are called, in order |
 //! | `run.json` | what was measured ([`crate::train::Run`]); written last: a folder that has it is finished |
@@ -30,6 +31,8 @@ pub const RECIPE_FILE: &str = "recipe.yaml";
 pub const TUNED_FILE: &str = "tuned.safetensors";
 /// The deltas, where they were rounded in training.
 pub const DELTAS_FILE: &str = "deltas.tvp";
+/// What other tasks feel.
+pub const CURVATURE_FILE: &str = "curvature.safetensors";
 /// The numbers of the task's head.
 pub const HEAD_FILE: &str = "head.safetensors";
 /// The names of the task's classes.

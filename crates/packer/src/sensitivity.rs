@@ -129,7 +129,7 @@ impl Probe {
             }
             let label = match self.labels {
                 LabelSource::True => examples.labels[image] as usize,
-                LabelSource::Sampled => random.choose(&shares.iter().map(|share| *share as f32).collect::<Vec<f32>>()),
+                LabelSource::Sampled => random.choose(&probabilities(logits)),
                 LabelSource::Argmax => highest(logits),
             };
             let others: f64 = (0..classes).filter(|class| *class != label).map(|class| shares[class]).sum();
@@ -144,6 +144,11 @@ impl Probe {
         let factor = libm::exp2(exponent.clamp(0.0, 1000.0));
         (slopes.into_iter().map(|slope| (slope * factor) as f32).collect(), factor)
     }
+}
+
+/// What labels are drawn by.
+pub(crate) fn probabilities(logits: &[f32]) -> Vec<f32> {
+    softmax(logits).into_iter().map(|share| share as f32).collect()
 }
 
 /// By way of f64 and `libm`: the drawn labels are the same wherever the logits are.

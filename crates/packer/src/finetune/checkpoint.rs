@@ -37,6 +37,9 @@ pub(crate) struct Identity {
     /// Digest of the pack whose mask is taken; none where a mask is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mask: Option<String>,
+    /// Digest of what other tasks feel, for a penalty on that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) curvature: Option<String>,
 }
 
 /// Where the training stands.
@@ -103,6 +106,7 @@ impl Identity {
             ("data", self.data != other.data),
             ("base", self.base != other.base),
             ("mask", self.mask != other.mask),
+            ("curvature", self.curvature != other.curvature),
         ];
         differences.iter().find(|(_, differs)| *differs).map(|(what, _)| *what)
     }

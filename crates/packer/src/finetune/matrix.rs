@@ -47,13 +47,19 @@ impl Matrix {
         self
     }
 
-    fn to_tensor(&self) -> Tensor<2> {
-        Tensor::from_data(TensorData::new(self.values.clone(), [self.rows, self.columns]), &Device::flex())
+    /// Adds `other`, which has the same sides.
+    pub(crate) fn add(&mut self, other: &Matrix) {
+        self.values.iter_mut().zip(&other.values).for_each(|(sum, value)| *sum += value);
     }
 
-    fn of(tensor: Tensor<2>) -> Matrix {
+    /// The numbers of a tensor.
+    pub(crate) fn of(tensor: Tensor<2>) -> Matrix {
         let [rows, columns] = tensor.dims();
         Matrix { rows, columns, values: to_host(tensor) }
+    }
+
+    fn to_tensor(&self) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(self.values.clone(), [self.rows, self.columns]), &Device::flex())
     }
 }
 

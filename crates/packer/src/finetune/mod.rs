@@ -13,8 +13,8 @@ mod diff_pruning;
 pub(crate) mod learner;
 pub(crate) mod leaves;
 pub(crate) mod lora;
-mod matrix;
-mod penalty;
+pub(crate) mod matrix;
+pub(crate) mod penalty;
 pub(crate) mod ranked;
 mod rounded;
 pub(crate) mod shards;
@@ -38,6 +38,7 @@ use self::penalty::Penalty;
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
 use crate::augment::augment;
 use crate::crew::Crew;
+use crate::curvature::Curvature;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::mask::{Entries, Mask};
@@ -76,6 +77,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) head_learns: bool,
     /// What it all depends on.
     pub(crate) recipe: &'a Recipe,
+    /// How other tasks feel a change, for a penalty on that.
+    pub(crate) curvature: Option<&'a Curvature>,
     /// The steps that are made on one schedule.
     pub(crate) steps: Range<u64>,
     /// Whether they are there to find the mask of those behind them.
@@ -125,7 +128,8 @@ impl Training {
     /// # Errors
     /// `Usage` when neither a weight nor the head learns.
     pub(crate) fn begin(beginning: Beginning<'_>) -> Result<Training> {
-        let Beginning { network, tensors, mask, head, head_learns, recipe, steps, finds_mask, device } = beginning;
+        let Beginning { network, tensors, mask, head, head_learns, recipe, curvature, steps, finds_mask, device } =
+            beginning;
         let mut learners = Vec::new();
         let mut ids = HashMap::new();
         let mut places = HashMap::new();
@@ -141,7 +145,9 @@ impl Training {
             places.insert(tensor.id, learners.len());
             ids.insert(tensor.name.clone(), tensor.id);
             let mut learner = learner(tensor, entries, recipe, finds_mask, count_of_tensors);
-            if let Some(penalty) = recipe.penalty.as_ref().and_then(|recipe| Penalty::of(recipe, &tensor.shape)) {
+            let factors = curvature.and_then(|curvature| curvature.of(&tensor.name));
+            let penalty = recipe.penalty.as_ref().and_then(|recipe| Penalty::of(recipe, &tensor.shape, factors));
+            if let Some(penalty) = penalty {
                 learner.penalize(penalty);
             }
             learner.prepare(steps.start);

@@ -92,6 +92,14 @@ impl Recipe {
         self.mask.check()?;
         self.check_ways()?;
         self.penalty.as_ref().map_or(Ok(()), PenaltyRecipe::check)?;
+        let others = self.curvature_names();
+        if let Some(own) = others.iter().find(|other| names.contains(other)) {
+            return Err(Error::usage(format!("`penalty.curvature.data` names `{own}`, which is the task itself"))
+                .with_help("deltas that the task itself does not feel teach it nothing; name other tasks"));
+        }
+        if let Some(twice) = first_twice(&others) {
+            return Err(Error::usage(format!("two folders of `penalty.curvature.data` are called `{twice}`")));
+        }
         let temperature = self.head.temperature;
         within("head.temperature", temperature, temperature > 0.0 && temperature <= 1e4, "more than 0, at most 10000")?;
         self.optimizer.check()?;
@@ -174,11 +182,27 @@ impl LoraRecipe {
 
 impl PenaltyRecipe {
     fn check(&self) -> Result<()> {
-        let Some(orthogonality) = &self.orthogonality else {
-            return Err(Error::usage("`penalty` says nothing").with_help("`penalty: {orthogonality: {factor: 1}}`"));
+        if self.orthogonality.is_none() && self.curvature.is_none() {
+            return Err(Error::usage("`penalty` says nothing").with_help(
+                "`penalty: {orthogonality: {factor: 1}}`, or `penalty: {curvature: {data: [FOLDER, ..]}}`",
+            ));
+        }
+        let factor = |key: &str, factor: f64| {
+            within(key, factor, factor > 0.0 && factor <= 1e9, "more than 0, at most 1000000000")
         };
-        let factor = orthogonality.factor;
-        within("penalty.orthogonality.factor", factor, factor > 0.0 && factor <= 1e9, "more than 0, at most 1000000000")
+        if let Some(orthogonality) = &self.orthogonality {
+            factor("penalty.orthogonality.factor", orthogonality.factor)?;
+        }
+        let Some(curvature) = &self.curvature else { return Ok(()) };
+        factor("penalty.curvature.factor", curvature.factor)?;
+        within("penalty.curvature.images", curvature.images, curvature.images >= 1, "1 or more")?;
+        within("penalty.curvature.draws", curvature.draws, (1..=1000).contains(&curvature.draws), "1 to 1000")?;
+        if curvature.data.is_empty() == curvature.from.is_none() {
+            return Err(Error::usage("`penalty.curvature` needs either `data` or `from`").with_help(
+                "`data` names folders of other tasks, `from` the `curvature.safetensors` of an earlier run",
+            ));
+        }
+        Ok(())
     }
 }
 

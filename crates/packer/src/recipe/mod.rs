@@ -27,7 +27,7 @@ use taskvec_pack::Digest;
 use crate::error::{Error, Result, from_networks};
 
 pub use pattern::Pattern;
-pub use penalty::{DeltaLength, OrthogonalityRecipe, PenaltyRecipe};
+pub use penalty::{CurvatureRecipe, DeltaLength, OrthogonalityRecipe, PenaltyRecipe};
 pub(crate) use read::{explain, explain_fragment, read_page};
 pub(crate) use settings::everything;
 pub use settings::{
@@ -216,6 +216,31 @@ impl Recipe {
         self.mask.from.as_ref().map(|pack| self.folder.join(pack))
     }
 
+    /// Where the curvature of other tasks lies, if it is taken from a file.
+    pub fn curvature_path(&self) -> Option<PathBuf> {
+        self.curvature()?.from.as_ref().map(|file| self.folder.join(file))
+    }
+
+    /// Where the data set folders of other tasks lie, whose curvature is measured.
+    pub fn curvature_paths(&self) -> Vec<PathBuf> {
+        let folders = self.curvature().map_or(&[][..], |curvature| &curvature.data);
+        folders.iter().map(|folder| self.folder.join(folder)).collect()
+    }
+
+    /// What those are called.
+    pub fn curvature_names(&self) -> Vec<String> {
+        self.curvature_paths().iter().map(|folder| folder_name(folder)).collect()
+    }
+
+    /// The penalty on what other tasks feel, if there is one.
+    pub fn curvature(&self) -> Option<&CurvatureRecipe> {
+        self.penalty.as_ref()?.curvature.as_ref()
+    }
+
+    fn curvature_mut(&mut self) -> Option<&mut CurvatureRecipe> {
+        self.penalty.as_mut()?.curvature.as_mut()
+    }
+
     /// Where the base bundle lies, for a skill.
     pub fn base_path(&self) -> Option<PathBuf> {
         self.base.as_ref().map(|base| self.folder.join(base))
@@ -236,6 +261,10 @@ impl Recipe {
         let mut canonical = self.clone();
         canonical.base = self.base.as_ref().map(|_| PathBuf::from("base"));
         canonical.mask.from = self.mask.from.as_ref().map(|_| PathBuf::from("mask"));
+        if let Some(curvature) = canonical.curvature_mut() {
+            curvature.from = curvature.from.as_ref().map(|_| PathBuf::from("curvature"));
+            curvature.data = self.curvature_names().into_iter().map(PathBuf::from).collect();
+        }
         canonical.data = self.data_names().into_iter().map(PathBuf::from).collect();
         let json = serde_json::to_vec(&canonical).unwrap_or_default();
         let mut hash = Sha256::new();
@@ -252,6 +281,10 @@ impl Recipe {
         let mut whole = self.clone();
         whole.base = self.base_path().map(|base| absolute(&base)).transpose()?;
         whole.mask.from = self.mask_path().map(|pack| absolute(&pack)).transpose()?;
+        if let Some(curvature) = whole.curvature_mut() {
+            curvature.from = curvature.from.as_ref().map(|file| absolute(&self.folder.join(file))).transpose()?;
+            curvature.data = self.curvature_paths().iter().map(|folder| absolute(folder)).collect::<Result<_>>()?;
+        }
         whole.data = self.data_paths().iter().map(|folder| absolute(folder)).collect::<Result<_>>()?;
         serde_saphyr::to_string(&whole)
             .map_err(|cause| Error::usage(format!("recipe `{}` cannot be written as YAML", self.name)).caused_by(cause))

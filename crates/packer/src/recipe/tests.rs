@@ -164,6 +164,10 @@ fn settings_of_a_way_to_train_belong_to_it() {
     assert_eq!((pruning.mask.rule, pruning.mask.search_share), (None, Some(0.5)));
     let penalized = parse(&with("penalty: {orthogonality: {factor: 0.5}}")).unwrap();
     assert_eq!(penalized.penalty.unwrap().orthogonality.unwrap().length, DeltaLength::One);
+    let curvature = parse(&with("penalty: {curvature: {data: data/mnist}}")).unwrap();
+    assert_eq!(curvature.curvature_paths(), [Path::new("/recipes/data/mnist")]);
+    let again = Recipe::parse(&curvature.to_yaml().unwrap(), Path::new("/elsewhere")).unwrap();
+    assert_eq!((again.digest(), again.curvature_paths()), (curvature.digest(), curvature.curvature_paths()));
     let (message, _) = refusal(&format!("{BASE}penalty: {{orthogonality: {{factor: 1}}}}\n"));
     assert!(message.contains("`penalty` is given for a base"), "{message}");
     struct Case(&'static str, &'static str);
@@ -177,6 +181,13 @@ fn settings_of_a_way_to_train_belong_to_it() {
         Case("method: talos\nmask: {draws: 0}", "`mask.draws` is 0"),
         Case("method: talos\nmask: {draws: 2, labels: argmax}", "`mask.draws` is more than 1"),
         Case("method: talos\nmask: {images: 0}", "`mask.images` is 0"),
+        Case("penalty: {curvature: {factor: 1}}", "`penalty.curvature` needs either `data` or `from`"),
+        Case("penalty: {curvature: {data: a, from: b}}", "`penalty.curvature` needs either `data` or `from`"),
+        Case("penalty: {curvature: {data: [a/digits8x8]}}", "names `digits8x8`, which is the task itself"),
+        Case("penalty: {curvature: {data: [a/x, b/x]}}", "two folders of `penalty.curvature.data` are called `x`"),
+        Case("penalty: {curvature: {data: a, images: 0}}", "`penalty.curvature.images` is 0"),
+        Case("penalty: {curvature: {data: a, draws: 0}}", "`penalty.curvature.draws` is 0"),
+        Case("penalty: {curvature: {data: a, factor: -1}}", "`penalty.curvature.factor` is -1"),
         Case("penalty: {}", "`penalty` says nothing"),
         Case("penalty: {orthogonality: {factor: 0}}", "`penalty.orthogonality.factor` is 0"),
         Case("penalty: {orthogonality: {length: two}}", "unknown value `two`"),

@@ -8,6 +8,7 @@
 //! run is not done twice: the same call returns what was measured.
 
 mod find_mask;
+mod other_tasks;
 mod progress;
 mod report;
 mod start;
@@ -26,6 +27,7 @@ use burn::tensor::Device;
 use taskvec_bundle::{Head, TensorFile, digest_tensor};
 
 use crate::crew::Crew;
+use crate::curvature::Curvature;
 use crate::encode::{PackDetails, encode};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, class_means_head, features};
@@ -46,6 +48,7 @@ pub use crate::finetune::shared_mask::SharedMask;
 pub use crate::finetune::sparse::{CalibrationReport, DEAD_RATIO, DEAD_SHARE_MAX, RoundReport, SHUT_SHARE_MAX};
 pub use find_mask::CALIBRATION_IMAGES_MAX;
 use find_mask::{Found, MaskFrom};
+use other_tasks::OtherTasks;
 pub use progress::{Phase, Progress, StepReport};
 pub use report::{Accuracy, EpochReport, GateReport, MaskReport, MovedIn, Run, TensorReport, Timing};
 pub(crate) use start::{Start, numbers, read_network};
@@ -93,18 +96,21 @@ pub(crate) fn train_on(
     let start = Start::new(recipe, &device)?;
     let task = Task::open(recipe, &start.preprocessing)?;
     let mask_from = MaskFrom::open(recipe, &start)?;
+    let others = OtherTasks::open(recipe, &start)?;
     let identity = Identity {
         recipe: recipe.digest().to_string(),
         data: task.digest.to_string(),
         base: start.fingerprint().map(|fingerprint| fingerprint.to_string()),
         mask: mask_from.as_ref().map(MaskFrom::digest),
+        curvature: others.as_ref().map(OtherTasks::digest),
     };
     if let Some(run) = finished(&identity, out_dir)? {
         return Ok(Ending::Finished(Box::new(run)));
     }
     let saved = Saved::read(out_dir, &identity)?;
     let schedule = Schedule::new(recipe, task.train.len());
-    let journey = Journey { crew, recipe, out_dir, device, start, task, mask_from, identity, schedule, stop, began };
+    let journey =
+        Journey { crew, recipe, out_dir, device, start, task, mask_from, others, identity, schedule, stop, began };
     journey.go(progress, saved)
 }
 
@@ -118,6 +124,8 @@ struct Journey<'a> {
     task: Task,
     /// Where the mask comes from, for the methods that take one.
     mask_from: Option<MaskFrom>,
+    /// What shall not feel the task vector, if anything.
+    others: Option<OtherTasks>,
     identity: Identity,
     schedule: Schedule,
     stop: &'a AtomicBool,
@@ -142,6 +150,7 @@ impl Journey<'_> {
     fn go(&self, progress: &mut dyn Progress, saved: Option<Saved>) -> Result<Ending> {
         write_file(&self.out_dir.join(RECIPE_FILE), self.recipe.to_yaml()?.as_bytes())?;
         let first = self.first_head(progress)?;
+        let Some(curvature) = self.curvature(progress)? else { return Ok(self.stopped(0)) };
         let Some(mut found) = self.find_mask(&first.head, saved.as_ref(), progress)? else {
             return Ok(self.stopped(0));
         };
@@ -151,7 +160,7 @@ impl Journey<'_> {
         if let Some(saved) = saved.as_ref().filter(|_| stage.follows_a_search()) {
             found.mask = self.mask_of(saved);
         }
-        let mut training = self.begin(&found, &first.head, &stage)?;
+        let mut training = self.begin(&found, &first.head, &curvature, &stage)?;
         if let Some(saved) = saved.as_ref().filter(|saved| saved.position.is_some()) {
             training.resume(first_step, |role, name| saved.part(role, name))?;
         }
@@ -160,7 +169,7 @@ impl Journey<'_> {
             training.settle();
             found.mask = self.mask_by_training(&training)?;
             stage = self.stage(position.step);
-            let before = std::mem::replace(&mut training, self.begin(&found, &first.head, &stage)?);
+            let before = std::mem::replace(&mut training, self.begin(&found, &first.head, &curvature, &stage)?);
             if self.recipe.method == Method::DiffPruning {
                 training.go_on_from(&before);
             }
@@ -193,8 +202,7 @@ impl Journey<'_> {
         let temperature = self.recipe.head.temperature;
         let head = class_means_head(&features, width, &self.task.train.labels, classes, temperature)?;
         let base_accuracy = Some(self.judge(&Model::from(&self.start.network), &head)?);
-        let head = HostHead { weight: head.weight().to_vec(), bias: head.bias().to_vec(), feature_width: width };
-        Ok(FirstHead { head, base_accuracy })
+        Ok(FirstHead { head: host_head(&head, width), base_accuracy })
     }
 
     /// The stage of a step.
@@ -209,7 +217,7 @@ impl Journey<'_> {
     }
 
     /// Before the first step of a stage.
-    fn begin(&self, found: &Found, head: &HostHead, stage: &Stage) -> Result<Training> {
+    fn begin(&self, found: &Found, head: &HostHead, curvature: &Curvature, stage: &Stage) -> Result<Training> {
         let mut training = Training::begin(Beginning {
             network: self.start.network.clone(),
             tensors: &self.start.editable(),
@@ -217,6 +225,7 @@ impl Journey<'_> {
             head: head.clone(),
             head_learns: self.recipe.network.is_some() || self.recipe.head.kind == HeadKind::Trained,
             recipe: self.recipe,
+            curvature: Some(curvature),
             steps: stage.steps.clone(),
             finds_mask: stage.finds_mask,
             device: &self.device,
@@ -295,6 +304,7 @@ impl Journey<'_> {
             recipe: self.identity.recipe.clone(),
             data: self.identity.data.clone(),
             base: self.identity.base.clone(),
+            curvature: self.identity.curvature.clone(),
             tuned: digest_tensor(&bytes).to_string(),
             method: self.recipe.method,
             seed: self.recipe.seed,
@@ -389,6 +399,10 @@ impl Found {
     }
 }
 
+fn host_head(head: &Head, feature_width: usize) -> HostHead {
+    HostHead { weight: head.weight().to_vec(), bias: head.bias().to_vec(), feature_width }
+}
+
 /// What an earlier call of the same run measured.
 fn finished(identity: &Identity, out_dir: &Path) -> Result<Option<Run>> {
     let path = out_dir.join(RUN_FILE);
@@ -402,6 +416,7 @@ fn finished(identity: &Identity, out_dir: &Path) -> Result<Option<Run>> {
         base: run.base.clone(),
         mask: (run.mask.shared.as_ref().map(|shared| shared.pack.clone()))
             .or_else(|| run.mask.moved_in.as_ref().map(|run| run.tuned.clone())),
+        curvature: run.curvature.clone(),
     };
     match identity.first_difference(&then) {
         None => Ok(Some(run)),

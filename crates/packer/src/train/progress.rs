@@ -45,6 +45,8 @@ pub enum Phase {
         /// All of them.
         rounds: u32,
     },
+    /// Measuring what other tasks feel. A unit is a task.
+    MeasuringCurvature,
     /// Learning, to find out what shall learn. A unit is an optimizer step.
     Searching,
     /// Learning. A unit is an optimizer step.
@@ -75,6 +77,7 @@ impl fmt::Display for Phase {
             Phase::Opening => f.write_str("opening"),
             Phase::MeasuringBase => f.write_str("measuring base"),
             Phase::Calibrating { round, rounds } => write!(f, "calibrating {round} of {rounds}"),
+            Phase::MeasuringCurvature => f.write_str("measuring other tasks"),
             Phase::Searching => f.write_str("searching a mask"),
             Phase::Training => f.write_str("training"),
             Phase::Finishing => f.write_str("finishing"),

@@ -18,6 +18,9 @@ pub struct Run {
     pub base: Option<String>,
     /// SHA-256 of `tuned.safetensors`.
     pub tuned: String,
+    /// What of other tasks' curvature there was a penalty on: digest of their data, or of the file that it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature: Option<String>,
     /// Which weights learned.
     pub method: Method,
     /// Seed of the recipe.

@@ -4,8 +4,12 @@
 //! the network's tensor before that is pulled back to what learns. So the clip norm counts it like any other, and a mask takes of it
 //! what lies in its entries. Everything is on the host, a tensor to a thread.
 
+pub(crate) mod curvature;
 mod orthogonality;
 
+use std::sync::Arc;
+
+use self::curvature::Factors;
 use super::matrix::Matrix;
 use crate::recipe::{OrthogonalityRecipe, PenaltyRecipe};
 
@@ -13,6 +17,7 @@ use crate::recipe::{OrthogonalityRecipe, PenaltyRecipe};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Penalty {
     orthogonality: Option<OrthogonalityRecipe>,
+    curvature: Option<(f64, Arc<[Factors]>)>,
 }
 
 /// A penalty and its gradient.
@@ -25,11 +30,12 @@ pub(crate) struct Slope {
 }
 
 impl Penalty {
-    /// What the recipe adds for a tensor of this shape; `None` if nothing.
-    pub(crate) fn of(recipe: &PenaltyRecipe, shape: &[usize]) -> Option<Penalty> {
+    /// What the recipe adds for a tensor of this shape, whose curvature in other tasks is `factors`; `None` if nothing.
+    pub(crate) fn of(recipe: &PenaltyRecipe, shape: &[usize], factors: Option<Arc<[Factors]>>) -> Option<Penalty> {
         // Matrices and kernels: not embeddings of one token or of all, which have three sides.
         let orthogonality = recipe.orthogonality.clone().filter(|_| shape.len() == 2 || shape.len() == 4);
-        orthogonality.is_some().then_some(Penalty { orthogonality })
+        let curvature = recipe.curvature.as_ref().zip(factors).map(|(recipe, factors)| (recipe.factor, factors));
+        (orthogonality.is_some() || curvature.is_some()).then_some(Penalty { orthogonality, curvature })
     }
 
     /// At a delta.
@@ -37,6 +43,9 @@ impl Penalty {
         let mut sum = Slope { value: 0.0, gradient: vec![0.0; delta.values.len()] };
         if let Some(recipe) = &self.orthogonality {
             sum.add(&orthogonality::slope(delta, recipe));
+        }
+        if let Some((factor, factors)) = &self.curvature {
+            sum.add(&curvature::slope(delta, factors, *factor));
         }
         sum
     }

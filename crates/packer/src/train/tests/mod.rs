@@ -163,6 +163,7 @@ fn beginning<'a>(
         head,
         head_learns: true,
         recipe,
+        curvature: None,
         steps: 0..10,
         finds_mask: false,
         device,

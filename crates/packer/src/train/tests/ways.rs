@@ -3,7 +3,7 @@
 use super::*;
 
 /// Settings of every such way, for tests of what holds for all.
-pub(super) const ALL: [&str; 12] = [
+pub(super) const ALL: [&str; 14] = [
     "method: lora, lora: {rank: 3}",
     "method: lora, pack: {values: int4, rounded: in_training}",
     "method: magnitude_mask, mask: {scope: per_row, rule: lowest}",
@@ -16,6 +16,8 @@ pub(super) const ALL: [&str; 12] = [
     "method: lora, penalty: {orthogonality: {factor: 10, length: own}}",
     "linearized: true",
     "method: talos, linearized: true, pack: {values: int6, rounded: in_training}",
+    "method: dense, penalty: {curvature: {factor: 0.1, data: shapes, images: 50}}",
+    "linearized: true, penalty: {curvature: {factor: 0.1, data: shapes, images: 50}}",
 ];
 
 /// Learning brings the loss down and keeps what a head of class means was worth.
@@ -253,4 +255,37 @@ fn a_penalty_on_orthogonality_lowers_its_own_term() {
     let (one, _) = with("one", 0.1);
     let penalties: Vec<f64> = one.epochs.iter().map(|epoch| epoch.penalty.unwrap()).collect();
     assert!(penalties.is_sorted_by(|before, after| before > after), "{penalties:?}");
+}
+
+/// TAK: what other tasks feel of a task vector is what the penalty takes from it. Felt is a change of their features.
+#[test]
+fn a_penalty_on_curvature_spares_the_tasks_that_it_was_measured_on() {
+    let ground = Ground::new();
+    let penalty = "penalty: {curvature: {factor: 3, data: shapes}}";
+    let free = ground.run(&skill("method: dense"), "free");
+    let spared = ground.run(&skill(&format!("method: dense, {penalty}")), "spared");
+    assert_learned("spared", &spared);
+    assert!(spared.epochs.iter().all(|epoch| epoch.penalty.is_some_and(|penalty| penalty > 0.0)));
+    let (device, crew) = (Device::flex(), Crew::new(1));
+    let start = Start::from_bundle(&ground.path("base"), &device).unwrap();
+    let shapes = ground.recipe(&skill("method: dense").replace("data: signs", "data: shapes"));
+    let shapes = Task::open(&shapes, &start.preprocessing).unwrap();
+    let before = features(&crew, &start.network, &shapes.test, &device);
+    let felt = |run: &str| {
+        let bytes = fs::read(ground.path(run).join(TUNED_FILE)).unwrap();
+        let network = start.with_tensors(&TensorFile::parse(&bytes).unwrap(), &bytes).unwrap();
+        let after = features(&crew, &network, &shapes.test, &device);
+        before.iter().zip(after).map(|(before, after)| f64::from(before - after).powi(2)).sum::<f64>()
+    };
+    assert!(felt("spared") < 0.5 * felt("free"), "{} {}", felt("spared"), felt("free"));
+    // Whoever has the file needs the data no more.
+    let from = penalty.replace("data: shapes", "from: spared/curvature.safetensors");
+    let taken = ground.run(&skill(&format!("method: dense, {from}")), "taken");
+    assert_eq!((taken.tuned, taken.accuracy), (spared.tuned.clone(), spared.accuracy));
+    assert_ne!((&taken.curvature, &spared.curvature), (&None, &None));
+    assert_eq!(free.curvature, None);
+    write_data(&ground.path("shapes"), "other shapes", 5);
+    let recipe = ground.recipe(&skill(&format!("method: dense, {penalty}")));
+    let error = train(&recipe, &ground.path("spared"), &mut (), &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("another curvature"), "{error}");
 }
