@@ -60,6 +60,11 @@ bench-families:
 eval-gray data="../shared/data":
     cargo run --release --quiet --bin taskvec -- eval suites/gray.yaml --data {{data}} --out target/gray
 
+# Three tasks in colour on MobileNetV1, whose base is made first: the page is target/colour/index.html.
+eval-colour data="../shared/data":
+    [ -d target/mobilenet_v1_025_96 ] || cargo run --release --quiet --bin taskvec -- bundle {{data}}/models/mobilenet_v1_025_imagenet/model.safetensors --network models/mobilenet_v1_025/network_96.yaml -o target/mobilenet_v1_025_96
+    cargo run --release --quiet --bin taskvec -- eval suites/colour.yaml --data {{data}} --out target/colour
+
 # Requests per second and latency of `taskvec-device serve`, with and without swaps.
 bench-serve:
     cargo test --release --workspace --test it requests_per_second -- --ignored --nocapture

@@ -1,10 +1,11 @@
 //! A task: the data of a recipe, as the network sees it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use taskvec_bundle::Preprocessing;
-use taskvec_dataset::{Dataset, Split};
+use taskvec_dataset::{Dataset, DatasetLimits, Split};
 use taskvec_pack::Digest;
 
 use crate::error::Result;
@@ -33,7 +34,7 @@ impl Task {
     /// # Errors
     /// Those of the data sets and of their preparation.
     pub(crate) fn open(recipe: &Recipe, preprocessing: &Preprocessing) -> Result<Task> {
-        let sets = recipe.data_paths().iter().map(|folder| Dataset::open(folder)).collect::<Result<Vec<_>>>()?;
+        let sets = recipe.data_paths().iter().map(|folder| open(folder, recipe)).collect::<Result<Vec<_>>>()?;
         let set = Dataset::join(sets)?.select(&recipe.classes)?;
         let set = if recipe.quarter_turns { set.with_quarter_turns() } else { set };
         let digest = set.digest();
@@ -46,6 +47,13 @@ impl Task {
             classes: set.classes,
             digest,
         })
+    }
+}
+
+fn open(folder: &Path, recipe: &Recipe) -> Result<Dataset> {
+    match recipe.form {
+        Some(form) => Dataset::open_as(folder, form.into(), &DatasetLimits::default()),
+        None => Dataset::open(folder),
     }
 }
 

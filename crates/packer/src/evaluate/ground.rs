@@ -138,7 +138,14 @@ impl Shelf {
     /// # Errors
     /// `Usage` when there is none to choose or to judge by; those of the data.
     pub(crate) fn images(&mut self, ground: &Ground, recipe: &Recipe, search_max: usize) -> Result<Images> {
-        let key = format!("{:?} {:?} {} {}", recipe.data_paths(), recipe.classes, recipe.seed, recipe.held_out);
+        let key = format!(
+            "{:?} {:?} {:?} {} {}",
+            recipe.data_paths(),
+            recipe.form,
+            recipe.classes,
+            recipe.seed,
+            recipe.held_out
+        );
         if let Some(images) = self.0.get(&key) {
             return Ok(images.clone());
         }

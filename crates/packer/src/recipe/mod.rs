@@ -31,8 +31,8 @@ pub use penalty::{CurvatureRecipe, DeltaLength, OrthogonalityRecipe, PenaltyReci
 pub(crate) use read::{explain, explain_fragment, read_page};
 pub(crate) use settings::everything;
 pub use settings::{
-    AugmentationRecipe, ClipOver, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method, OptimizerRecipe,
-    PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
+    AugmentationRecipe, ClipOver, DataForm, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method,
+    OptimizerRecipe, PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
 };
 pub use ways::{DiffPruningRecipe, LoraRecipe, TapsRecipe};
 
@@ -65,6 +65,10 @@ pub struct Recipe {
     /// Data set folders (one may be written without the list). Several are learned as one task.
     #[serde(deserialize_with = "one_or_many")]
     pub data: Vec<PathBuf>,
+    /// Which form is read of folders that hold the same images in several: photos as JPEG files beside small copies, for instance.
+    /// Default: the first that is there, in the order of [`DataForm`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<DataForm>,
     /// Only these classes, in this order. Default: all of them.
     #[serde(default)]
     pub classes: Vec<String>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use taskvec_dataset::Form;
 use taskvec_pack::write::Rounding;
 
 use super::Pattern;
@@ -16,6 +17,28 @@ pub struct PixelRecipe {
     pub mean: Vec<f32>,
     /// Default `[0.5]`.
     pub std: Vec<f32>,
+}
+
+/// A form that a folder of data may have, see [`taskvec_dataset::Form`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataForm {
+    /// Files in the form of MNIST.
+    Idx,
+    /// Tar files of JPEG images.
+    JpegTar,
+    /// A folder of images per class.
+    ImageFolders,
+}
+
+impl From<DataForm> for Form {
+    fn from(form: DataForm) -> Form {
+        match form {
+            DataForm::Idx => Form::Idx,
+            DataForm::JpegTar => Form::JpegTar,
+            DataForm::ImageFolders => Form::ImageFolders,
+        }
+    }
 }
 
 /// Which weights learn.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Recipe, explain_fragment};
 
 /// What the suite says itself.
-pub(super) const SAID_BY_THE_SUITE: [&str; 6] = ["name", "seed", "base", "network", "data", "classes"];
+pub(super) const SAID_BY_THE_SUITE: [&str; 7] = ["name", "seed", "base", "network", "data", "form", "classes"];
 
 pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &Path) -> Result<Recipe> {
     let unknown = |kind: &str, name: &str| Error::usage(format!("the suite has no {kind} `{name}`"));
@@ -31,7 +31,7 @@ pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &
     };
     let data = suite.data_path(&of_task.data);
     let own = json!({
-        "name": format!("{method}-{task}"), "seed": seed, "base": text(base)?, "data": text(&data)?, "classes": of_task.classes,
+        "name": format!("{method}-{task}"), "seed": seed, "base": text(base)?, "data": text(&data)?, "classes": of_task.classes, "form": of_task.form,
     });
     lay_over(&mut whole, &object(own));
     // JSON is YAML, and so a recipe's own reader answers for what is wrong with it.

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A method is a fragment of a training recipe, laid over `defaults`, and a task may give the length of its runs. What a recipe
-//! may say, a fragment may; what the suite says itself (`name`, `seed`, `base`, `network`, `data`, `classes`) it may not. Unless
+//! may say, a fragment may; what the suite says itself (`name`, `seed`, `base`, `network`, `data`, `form`, `classes`) it may not. Unless
 //! somebody says otherwise the head is made of class means of the base and frozen, so that a task vector is encoder alone and the
 //! base has an accuracy of its own, and packs are written in int8.
 

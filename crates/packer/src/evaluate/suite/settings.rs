@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Named;
 use crate::edit::{MergeMethod, MergeParameters, MergeSettings};
+use crate::recipe::DataForm;
 
 /// A task: data, and how long it is learned.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -13,6 +14,9 @@ use crate::edit::{MergeMethod, MergeParameters, MergeSettings};
 pub struct SuiteTask {
     /// Folder of the data set, under the root.
     pub data: PathBuf,
+    /// Which form is read, where the folder holds several. Default: the first that is there.
+    #[serde(default)]
+    pub form: Option<DataForm>,
     /// Only these classes, in this order. Default: all of them.
     #[serde(default)]
     pub classes: Vec<String>,
