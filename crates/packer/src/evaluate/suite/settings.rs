@@ -60,7 +60,7 @@ pub struct MergeRow {
     pub of: String,
     /// As in a recipe of `taskvec merge`.
     pub merge_method: MergeMethod,
-    /// As in a recipe of `taskvec merge`; a weight that is not given is 1.
+    /// As in a recipe of `taskvec merge`; a weight that is not given is 1, where the method has weights.
     #[serde(default)]
     pub parameters: MergeParameters,
     /// Coefficients of the merged vector that are tried, instead of the suite's.
@@ -204,7 +204,9 @@ impl MergeRow {
         let mut settings = MergeSettings::new(self.merge_method, tasks);
         (settings.parameters, settings.seed) = (self.parameters.clone(), seed);
         if settings.method.is_weighted() {
-            settings.parameters.weight.get_or_insert(1.0);
+            if self.merge_method.is_weighted() {
+                settings.parameters.weight.get_or_insert(1.0);
+            }
         }
         settings
     }
