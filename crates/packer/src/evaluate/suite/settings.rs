@@ -204,9 +204,7 @@ impl MergeRow {
         let mut settings = MergeSettings::new(self.merge_method, tasks);
         (settings.parameters, settings.seed) = (self.parameters.clone(), seed);
         if settings.method.is_weighted() {
-            if self.merge_method.is_weighted() {
-                settings.parameters.weight.get_or_insert(1.0);
-            }
+            settings.parameters.weight.get_or_insert(1.0);
         }
         settings
     }
