@@ -23,7 +23,7 @@ use super::claims::{Claim, claims};
 use super::disentanglement::map;
 use super::found::Found;
 use super::ground::{Ground, Shelf};
-use super::judge::{judge, judge_merge};
+use super::judge::{Outcome, judge, judge_merge};
 use super::kernel::localizations;
 use super::markdown::markdown;
 use super::report::{Table, tables};
@@ -128,7 +128,7 @@ fn measure_all(
             let of_row = trained.iter().filter(|made| made.method == name && made.seed == seed);
             let runs = of_row.map(|made| (made.task.as_str(), &made.trained)).collect();
             let (shelf, opened) = (&mut shelf, HashMap::new());
-            let mut row = Row { suite, ground, shelf, name, seed, runs, folder, opened };
+            let mut row = Row { suite, ground, shelf, name, seed, is_linearized: false, runs, folder, opened };
             measure_row(&mut row, &mut found)?;
         }
         if let (Some(settings), Some(control)) = (&suite.kernel, &ground.control) {
@@ -153,6 +153,14 @@ fn measure_row(row: &mut Row<'_>, found: &mut Found) -> Result<()> {
     let tasks: Vec<&str> = suite.merged_tasks().map(|(task, _)| task).collect();
     let alphas = format!("{:?} {}", suite.alphas, suite.search_images);
     found.outcomes.push(row.kept("", &alphas, &tasks, judge)?);
+    for (name, of) in suite.linearized_afterwards.iter().filter(|(_, of)| *of == method) {
+        let (ground, folder, seed, runs) = (row.ground, row.folder, row.seed, row.runs.clone());
+        let (shelf, opened) = (&mut *row.shelf, HashMap::new());
+        let mut afterwards = Row { suite, ground, shelf, name, seed, is_linearized: true, runs, folder, opened };
+        let settings = format!("linearized {alphas}");
+        let outcome = afterwards.kept("", &settings, &tasks, judge)?;
+        found.outcomes.push(Outcome { of: Some(of.clone()), ..outcome });
+    }
     for (name, merge) in suite.merges.iter().filter(|(_, merge)| merge.of == method) {
         let settings = format!("{name} {merge:?} {alphas}");
         let what = format!("-merge-{name}");

@@ -19,7 +19,7 @@ use crate::error::Result;
 pub struct Outcome {
     /// The row: a method, or a merge.
     pub row: String,
-    /// The method whose vectors were merged; none where they were added up.
+    /// The method whose vectors were merged, or linearized; none where its own were added up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// Seed of its runs.

@@ -28,6 +28,8 @@ pub(crate) struct Row<'a> {
     pub(crate) shelf: &'a mut Shelf,
     pub(crate) name: &'a str,
     pub(crate) seed: u64,
+    /// Whether its vectors are judged linearized, however they were learned.
+    pub(crate) is_linearized: bool,
     /// Its run of each task.
     pub(crate) runs: HashMap<&'a str, &'a Trained>,
     /// Where files are kept.
@@ -61,7 +63,8 @@ impl<'a> Row<'a> {
         let (trained, ground) = (self.trained(task)?, self.ground);
         let images = self.shelf.images(ground, &trained.recipe, self.suite.search_images)?;
         let head = Arc::new(read_head(&trained.folder)?);
-        let vector = Vector::between(&ground.start, &trained.folder.join(TUNED_FILE), trained.recipe.linearized)?;
+        let is_linearized = self.is_linearized || trained.recipe.linearized;
+        let vector = Vector::between(&ground.start, &trained.folder.join(TUNED_FILE), is_linearized)?;
         let question = |alpha, examples| Question {
             model: vector.model(&ground.start, alpha),
             head: Arc::clone(&head),

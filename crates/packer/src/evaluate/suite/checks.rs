@@ -21,8 +21,12 @@ impl Suite {
             return Err(Error::usage("no task is merged").with_help("leave `merged: false` to tasks of an analogy"));
         }
         names("merges", &self.merges)?;
-        if let Some(twice) = self.merges.names().find(|name| self.methods.get(name).is_some()) {
-            return Err(Error::usage(format!("a method and a merge are both called `{twice}`")));
+        names("linearized_afterwards", &self.linearized_afterwards)?;
+        let rows: Vec<&str> = self.rows().collect();
+        if let Some((_, twice)) = rows.iter().enumerate().find(|(at, row)| rows[..*at].contains(row)) {
+            return Err(Error::usage(format!(
+                "two rows are called `{twice}`, of methods, merges, and `linearized_afterwards`"
+            )));
         }
         if let Some(reserved) = self.rows().find(|name| *name == super::super::ZERO_SHOT) {
             return Err(Error::usage(format!("a row is called `{reserved}`, which is the base's row")));
@@ -85,6 +89,9 @@ impl Suite {
         };
         names("analogies", &self.analogies)?;
         names("profiles", &self.profiles)?;
+        for (_, of) in self.linearized_afterwards.iter() {
+            known("method", std::slice::from_ref(of), &methods)?;
+        }
         for (name, merge) in self.merges.iter() {
             known("method", std::slice::from_ref(&merge.of), &methods)?;
             let settings = merge.settings(self.merged_tasks().map(|(task, _)| task), 0);

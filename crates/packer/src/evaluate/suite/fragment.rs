@@ -11,6 +11,9 @@ use crate::recipe::{Recipe, explain_fragment};
 /// What the suite says itself.
 pub(super) const SAID_BY_THE_SUITE: [&str; 7] = ["name", "seed", "base", "network", "data", "form", "classes"];
 
+/// In `penalty.curvature.data`: the folders of all merged tasks but that of the recipe's own.
+const OTHERS: &str = "others";
+
 pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &Path) -> Result<Recipe> {
     let unknown = |kind: &str, name: &str| Error::usage(format!("the suite has no {kind} `{name}`"));
     let fragment = suite.methods.get(method).ok_or_else(|| unknown("method", method))?;
@@ -30,6 +33,11 @@ pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &
         path.to_str().map(str::to_owned).ok_or_else(refused)
     };
     let data = suite.data_path(&of_task.data);
+    if let Some(others) = others(&mut whole) {
+        let of_others = suite.merged_tasks().filter(|(_, other)| other.data != of_task.data);
+        *others =
+            of_others.map(|(_, other)| Ok(Value::from(text(&suite.data_path(&other.data))?))).collect::<Result<_>>()?;
+    }
     let own = json!({
         "name": format!("{method}-{task}"), "seed": seed, "base": text(base)?, "data": text(&data)?, "classes": of_task.classes, "form": of_task.form,
     });
@@ -40,6 +48,12 @@ pub(super) fn recipe(suite: &Suite, method: &str, task: &str, seed: u64, base: &
     recipe.fill_in();
     recipe.check().map_err(|error| error.within(subject))?;
     Ok(recipe)
+}
+
+/// Where a recipe names the folders of other tasks, if the word `others` stands there.
+fn others(whole: &mut Map<String, Value>) -> Option<&mut Value> {
+    let data = whole.get_mut("penalty")?.get_mut("curvature")?.get_mut("data")?;
+    (data.as_str() == Some(OTHERS)).then_some(data)
 }
 
 /// What a suite means where nobody says otherwise.

@@ -77,6 +77,10 @@ pub struct Suite {
     /// More rows: ways to merge the vectors of a method, in the place of their sum.
     #[serde(default)]
     pub merges: Named<MergeRow>,
+    /// More rows, by the name of the row: methods whose vectors are judged once more, in the network that is linearized around the
+    /// base.
+    #[serde(default)]
+    pub linearized_afterwards: Named<String>,
     /// Every run is made, and every number taken, with each of these. Default `[1, 2, 3]`.
     #[serde(default = "three_seeds")]
     pub seeds: Vec<u64>,
@@ -181,9 +185,9 @@ impl Suite {
         self.methods.names().flat_map(of_method)
     }
 
-    /// The rows of the tables, without that of the base: methods, then merges.
+    /// The rows of the tables, without that of the base: methods, these linearized afterwards, then merges.
     pub fn rows(&self) -> impl Iterator<Item = &str> {
-        self.methods.names().chain(self.merges.names())
+        self.methods.names().chain(self.linearized_afterwards.names()).chain(self.merges.names())
     }
 
     /// The recipe of the base, if it is to be trained.

@@ -60,6 +60,32 @@ fn what_is_not_merged_is_learned_by_those_who_are_asked_and_by_nobody_else() {
 }
 
 #[test]
+fn a_penalty_may_look_at_the_data_of_all_others() {
+    let others = "  talos: {method: talos, mask: {density: 0.05}, penalty: {curvature: {data: others}}, optimizer:";
+    let suite = parse(&SMALL.replace("  talos: {method: talos, mask: {density: 0.05}, optimizer:", others)).unwrap();
+    let looked_at = |task: &str| {
+        let recipe = suite.recipe("talos", task, 1, Path::new("/base")).unwrap();
+        recipe.penalty.unwrap().curvature.unwrap().data
+    };
+    assert_eq!(looked_at("digits"), [Path::new("/suites/data/omniglot_korean")]);
+    assert_eq!(looked_at("korean"), [Path::new("/suites/data/digits8x8")]);
+    assert_eq!(looked_at("half"), looked_at("digits"), "whose folder is the same");
+}
+
+#[test]
+fn rows_come_in_order_and_each_has_a_name_of_its_own() {
+    let more = "linearized_afterwards: {posthoc: dense}\nmerges: {ties: {of: dense, merge_method: ties}}\n";
+    let suite = parse(&format!("{SMALL}{more}")).unwrap();
+    assert_eq!(suite.rows().collect::<Vec<_>>(), ["dense", "talos", "posthoc", "ties"]);
+    for twice in ["linearized_afterwards: {talos: dense}", "merges: {dense: {of: dense, merge_method: ties}}"] {
+        let error = parse(&format!("{SMALL}{twice}\n")).unwrap_err();
+        assert!(format!("{error:?}").contains("two rows are called"), "{error:?}");
+    }
+    let error = parse(&format!("{SMALL}linearized_afterwards: {{posthoc: dnese}}\n")).unwrap_err();
+    assert!(format!("{error:?}").contains("no method `dnese`"), "{error:?}");
+}
+
+#[test]
 fn data_lies_under_the_root_that_is_given() {
     let suite = Suite::parse(SMALL, Path::new("/suites"), Some(Path::new("/elsewhere")), "suite").unwrap();
     assert_eq!(suite.data_path(Path::new("mnist")), Path::new("/elsewhere/mnist"));
