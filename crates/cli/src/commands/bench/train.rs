@@ -1,8 +1,8 @@
 //! Training of ours beside PyTorch's, on the same shapes and as many threads, and the ways to train beside each other.
 //!
 //! A Vision Transformer of 65 tokens, width 192, 6 layers, batch 16. A dense step is forward, backward, clip, AdamW; sensitivities are
-//! measured on 64 images, in PyTorch as published code does it (a batch forward, then a backward pass for each image). Both sides take
-//! turns, and the faster of two rounds counts. PyTorch runs in the Python that `--python` names (`bench/run` sets one up); what has
+//! measured on 64 images, in PyTorch as published code does it (a batch forward, then a backward pass for each image), and also on a
+//! Vision Transformer of the size that the repository embeds. Both sides take turns, and the faster of two rounds counts. PyTorch runs in the Python that `--python` names (`bench/run` sets one up); what has
 //! nothing to do with it is measured without.
 
 use std::fs;
@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use taskvec_packer::export::bundle_run;
 use taskvec_packer::recipe::Recipe;
-use taskvec_packer::train::{Ending, Phase, Progress, Run, Timing, train};
+use taskvec_packer::train::{Ending, Phase, Progress, Timing, train};
 
 use super::{Row, images, median};
 use crate::render;
@@ -23,9 +23,21 @@ use crate::render;
 const STEPS: usize = 24;
 const ROUNDS: usize = 2;
 const BATCH: usize = 16;
-const SIDE: usize = 32;
+/// What steps are timed on.
+const MEDIUM: Shapes = Shapes { side: 32, patch: 4, width: 192, depth: 6, heads: 3 };
+/// The size of the handwriting base.
+const SMALL: Shapes = Shapes { side: 28, patch: 7, width: 96, depth: 4, heads: 4 };
 /// Compared with ours: what it does is written there.
 const TORCH: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/torch_step.py"));
+
+/// A Vision Transformer of three channels.
+struct Shapes {
+    side: usize,
+    patch: usize,
+    width: usize,
+    depth: usize,
+    heads: usize,
+}
 
 #[derive(Deserialize)]
 struct Torch {
@@ -43,78 +55,108 @@ struct Measured {
 
 pub(super) fn rows(python: Option<&Path>) -> anyhow::Result<Vec<Row>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let folder = tempfile::tempdir()?;
-    let base = base(folder.path(), threads)?;
-    let skill = |settings: &str| measured(folder.path(), &base, threads, settings);
+    let medium = Ground::new(&MEDIUM, threads)?;
     let (mut dense, mut tangent, mut talos) = (Vec::new(), Vec::new(), Vec::new());
     let mut torch: Vec<Torch> = Vec::new();
     for _ in 0..ROUNDS {
-        dense.push(skill("method: dense")?);
-        tangent.push(skill("method: dense, linearized: true")?);
-        talos.push(skill("method: talos, mask: {density: 0.1, rounds: 1}")?);
-        torch.extend(python.map(|python| torch_step(python, threads)).transpose()?);
+        dense.push(medium.measured("method: dense")?);
+        tangent.push(medium.measured("method: dense, linearized: true")?);
+        talos.push(medium.measured(TALOS)?);
+        torch.extend(python.map(|python| torch_times(python, &MEDIUM, threads)).transpose()?);
     }
-    let least = |runs: &[Measured], of: fn(&Measured) -> f64| runs.iter().map(of).fold(f64::INFINITY, f64::min);
     let step = |runs: &[Measured]| least(runs, |run| run.seconds_per_step);
-    let shapes = format!("ViT 65 x 192 x 6, batch {BATCH}, {threads} threads");
+    let shapes = format!("{}, batch {BATCH}, {threads} threads", MEDIUM.words());
     let mut rows = Vec::new();
-    if let Some(version) = torch.first().map(|torch| torch.version.clone()) {
-        let fastest = |of: fn(&Torch) -> f64| torch.iter().map(of).fold(f64::INFINITY, f64::min);
-        let theirs = fastest(|torch| median(torch.seconds_per_step.clone()));
-        let work = format!("dense training step, {shapes}, beside PyTorch {version}");
-        rows.push(Row::new(work, 1e3 * step(&dense), 1e3 * theirs, "ms", 1.5));
-        let theirs = fastest(|torch| torch.seconds_per_image.iter().copied().fold(f64::INFINITY, f64::min));
-        let work = format!("sensitivities, an image, {shapes}, beside a backward pass for each in PyTorch {version}");
-        rows.push(Row::new(work, 1e3 * least(&talos, |run| run.seconds_per_image), 1e3 * theirs, "ms", 0.1));
-    } else {
-        render::note("left out: training beside PyTorch (name a Python that has torch with --python)");
+    match python {
+        Some(python) => {
+            let version = torch.first().map(|torch| torch.version.clone()).unwrap_or_default();
+            let theirs = least(&torch, |torch| median(torch.seconds_per_step.clone()));
+            let work = format!("dense training step, {shapes}, beside PyTorch {version}");
+            rows.push(Row::new(work, 1e3 * step(&dense), 1e3 * theirs, "ms", 1.5));
+            rows.push(sensitivities(&MEDIUM, threads, &talos, &torch));
+            let small = Ground::new(&SMALL, threads)?;
+            let (mut talos, mut torch) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                talos.push(small.measured(TALOS)?);
+                torch.push(torch_times(python, &SMALL, threads)?);
+            }
+            rows.push(sensitivities(&SMALL, threads, &talos, &torch));
+        }
+        None => render::note("left out: training beside PyTorch (name a Python that has torch with --python)"),
     }
     let work = format!("linearized training step, {shapes}, beside a dense one");
     rows.push(Row::new(work, 1e3 * step(&tangent), 1e3 * step(&dense), "ms", 1.6));
     let bytes = |runs: &[Measured]| least(runs, |run| run.optimizer_bytes as f64) / 1024.0;
-    rows.push(Row::new(
-        "moments at a density of 10 %, beside those of all weights",
-        bytes(&talos),
-        bytes(&dense),
-        "KiB",
-        0.15,
-    ));
+    let work = "moments at a density of 10 %, beside those of all weights";
+    rows.push(Row::new(work, bytes(&talos), bytes(&dense), "KiB", 0.15));
     Ok(rows)
 }
 
-/// A base to begin with, and images.
-fn base(folder: &Path, threads: usize) -> anyhow::Result<std::path::PathBuf> {
-    images::write(folder, SIDE)?;
-    let text = format!(
-        "name: base\nnetwork: {{family: vit, image_size: {SIDE}, patch_size: 4, channels: 3, width: 192, depth: 6, \
-         heads: 3, mlp_width: 768, gelu: exact, layer_norm_epsilon: 1.0e-6}}\ndata: .\nsteps: 1\nbatch: {BATCH}\n\
-         shards: {threads}\nheld_out: 0\n"
+/// How a mask is found.
+const TALOS: &str = "method: talos, mask: {density: 0.1, rounds: 1}";
+
+fn sensitivities(shapes: &Shapes, threads: usize, ours: &[Measured], torch: &[Torch]) -> Row {
+    let work = format!(
+        "sensitivities, an image, {}, {threads} threads, beside a backward pass for each in PyTorch",
+        shapes.words()
     );
-    let run = folder.join("base run");
-    train(&Recipe::parse(&text, folder)?, &run, &mut (), &AtomicBool::new(false))?;
-    let base = folder.join("base");
-    bundle_run(&run, &base)?;
-    Ok(base)
+    let theirs = least(torch, |torch| torch.seconds_per_image.iter().copied().fold(f64::INFINITY, f64::min));
+    Row::new(work, 1e3 * least(ours, |run| run.seconds_per_image), 1e3 * theirs, "ms", 0.1)
 }
 
-/// A skill on the base, by its own clock.
-fn measured(folder: &Path, base: &Path, threads: usize, settings: &str) -> anyhow::Result<Measured> {
-    let text = format!(
-        "{{name: skill, base: '{}', data: ., steps: {STEPS}, batch: {BATCH}, shards: {threads}, held_out: 0, \
-         checkpoint_steps: 1000000, head: {{kind: class_means}}, {settings}}}",
-        base.display()
-    );
-    let run_folder = tempfile::tempdir()?;
-    let mut clock = Clock::default();
-    let ending = train(&Recipe::parse(&text, folder)?, run_folder.path(), &mut clock, &AtomicBool::new(false))?;
-    let Ending::Finished(run) = ending else { bail!("the run was stopped") };
-    let timing: Timing = serde_json::from_slice(&fs::read(run_folder.path().join("timing.json"))?)?;
-    let Run { optimizer_bytes, .. } = *run;
-    Ok(Measured {
-        seconds_per_step: timing.seconds_per_step,
-        seconds_per_image: clock.seconds_per_image(),
-        optimizer_bytes,
-    })
+fn least<T>(runs: &[T], of: impl Fn(&T) -> f64) -> f64 {
+    runs.iter().map(of).fold(f64::INFINITY, f64::min)
+}
+
+impl Shapes {
+    fn words(&self) -> String {
+        format!("ViT {} x {} x {}", (self.side / self.patch).pow(2) + 1, self.width, self.depth)
+    }
+}
+
+/// A folder with images, and a base to begin with.
+struct Ground {
+    folder: tempfile::TempDir,
+    threads: usize,
+}
+
+impl Ground {
+    fn new(shapes: &Shapes, threads: usize) -> anyhow::Result<Ground> {
+        let Shapes { side, patch, width, depth, heads } = shapes;
+        let ground = Ground { folder: tempfile::tempdir()?, threads };
+        let folder = ground.folder.path();
+        images::write(folder, *side)?;
+        let text = format!(
+            "name: base\nnetwork: {{family: vit, image_size: {side}, patch_size: {patch}, channels: 3, width: {width}, \
+             depth: {depth}, heads: {heads}, mlp_width: {}, gelu: exact, layer_norm_epsilon: 1.0e-6}}\ndata: .\n\
+             steps: 1\nbatch: {BATCH}\nshards: {threads}\nheld_out: 0\n",
+            4 * width
+        );
+        let run = folder.join("base run");
+        train(&Recipe::parse(&text, folder)?, &run, &mut (), &AtomicBool::new(false))?;
+        bundle_run(&run, &folder.join("base"))?;
+        Ok(ground)
+    }
+
+    /// A skill on the base, by its own clock.
+    fn measured(&self, settings: &str) -> anyhow::Result<Measured> {
+        let text = format!(
+            "{{name: skill, base: base, data: ., steps: {STEPS}, batch: {BATCH}, shards: {}, held_out: 0, \
+             checkpoint_steps: 1000000, head: {{kind: class_means}}, {settings}}}",
+            self.threads
+        );
+        let run_folder = tempfile::tempdir()?;
+        let mut clock = Clock::default();
+        let recipe = Recipe::parse(&text, self.folder.path())?;
+        let ending = train(&recipe, run_folder.path(), &mut clock, &AtomicBool::new(false))?;
+        let Ending::Finished(run) = ending else { bail!("the run was stopped") };
+        let timing: Timing = serde_json::from_slice(&fs::read(run_folder.path().join("timing.json"))?)?;
+        Ok(Measured {
+            seconds_per_step: timing.seconds_per_step,
+            seconds_per_image: clock.seconds_per_image(),
+            optimizer_bytes: run.optimizer_bytes,
+        })
+    }
 }
 
 /// When the phases of a run began.
@@ -136,15 +178,15 @@ impl Clock {
     }
 }
 
-fn torch_step(python: &Path, threads: usize) -> anyhow::Result<Torch> {
+fn torch_times(python: &Path, shapes: &Shapes, threads: usize) -> anyhow::Result<Torch> {
     let shapes = [
-        ("--image", SIDE),
-        ("--patch", 4),
+        ("--image", shapes.side),
+        ("--patch", shapes.patch),
         ("--channels", 3),
-        ("--width", 192),
-        ("--depth", 6),
-        ("--heads", 3),
-        ("--mlp-width", 768),
+        ("--width", shapes.width),
+        ("--depth", shapes.depth),
+        ("--heads", shapes.heads),
+        ("--mlp-width", 4 * shapes.width),
         ("--classes", images::CLASSES),
         ("--batch", BATCH),
         ("--steps", STEPS),
