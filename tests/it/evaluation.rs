@@ -61,6 +61,7 @@ fn shown(cell: &Value) -> String {
     let (factor, decimals, unit) = match cell["unit"].as_str().unwrap() {
         "share" => (100.0, 1, " %"),
         "number" => (1.0, 2, ""),
+        "bytes" if cell["mean"].as_f64().is_some_and(|mean| mean >= 1_048_576.0) => (1.0 / 1_048_576.0, 2, " MiB"),
         "bytes" => (1.0 / 1024.0, 1, " KiB"),
         unit => panic!("no accuracy table has {unit}"),
     };

@@ -208,7 +208,10 @@ impl Curvature {
             let (inputs, outputs) = (matrix(tensor.name())?, matrix(&format!("outputs/{row}/{name}"))?);
             let of_base = tensors.iter().find(|tensor| tensor.name == name).and_then(|tensor| sides(&tensor.shape));
             let (rows, columns) = of_base.ok_or_else(damaged)?;
-            let fits = inputs.rows == columns
+            let is_finite = |matrix: &Matrix| matrix.values.iter().all(|value| value.is_finite());
+            let fits = is_finite(&inputs)
+                && is_finite(&outputs)
+                && inputs.rows == columns
                 && inputs.columns == columns
                 && outputs.rows == outputs.columns
                 && first_row.checked_add(outputs.rows).is_some_and(|end| end <= rows);
@@ -219,6 +222,12 @@ impl Curvature {
         }
         // Names are in the order of their letters, and 16 before 8.
         layers.values_mut().for_each(|factors| factors.sort_by_key(|run| run.first_row));
+        let in_a_row = |runs: &Vec<Factors>| {
+            runs.iter().try_fold(0, |end, run| (run.first_row == end).then_some(end + run.outputs.rows)).is_some()
+        };
+        if layers.is_empty() || !layers.values().all(in_a_row) {
+            return Err(damaged());
+        }
         Ok(Curvature { layers: layers.into_iter().map(|(name, factors)| (name, factors.into())).collect() })
     }
 }

@@ -94,13 +94,22 @@ pub(crate) fn measure(
 impl Probe {
     /// Adds the squares of each of these images to `sums`.
     fn add(self, examples: &Examples, images: Range<usize>, mut sums: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
-        let device = self.head.weight.device();
         let rows: Vec<usize> = images.flat_map(|image| std::iter::repeat_n(image, self.draws as usize)).collect();
+        let mut drawing = Drawing::default();
+        for rows in rows.chunks(PIECE) {
+            self.add_rows(examples, rows, &mut drawing, &mut sums);
+        }
+        sums
+    }
+
+    /// The same of these rows. A row is an image, or one of an image's draws.
+    fn add_rows(&self, examples: &Examples, rows: &[usize], drawing: &mut Drawing, sums: &mut [Vec<f64>]) {
+        let device = self.head.weight.device();
         let mut recording = Recording::new(rows.len(), self.places.keys().copied().collect());
-        let (pixels, _) = gather(examples, &rows);
+        let (pixels, _) = gather(examples, rows);
         let features = self.network.recorded_features(&mut recording, input(examples.shape, pixels, &device));
         let logits = self.head.clone().tracked(false).logits(features);
-        let (slopes, factor) = self.slopes(examples, &rows, &to_host(logits.clone().inner()));
+        let (slopes, factor) = self.slopes(examples, rows, drawing, &to_host(logits.clone().inner()));
         let shape = logits.dims();
         let slopes = Tensor::<2>::from_data(TensorData::new(slopes, shape), &device);
         let mut gradients = (logits * Tensor::from_inner(slopes)).sum().backward();
@@ -112,24 +121,17 @@ impl Probe {
                 sums.iter_mut().zip(&squares.values).for_each(|(sum, square)| *sum += f64::from(*square) * shrink);
             });
         }
-        sums
     }
 
-    /// What each image's score wants of its logits, `[rows, classes]`, times a power of two, and that power. A row is an image, or one
-    /// of an image's draws.
-    fn slopes(&self, examples: &Examples, rows: &[usize], logits: &[f32]) -> (Vec<f32>, f64) {
+    /// What each row's score wants of its logits, `[rows, classes]`, times a power of two, and that power.
+    fn slopes(&self, examples: &Examples, rows: &[usize], drawing: &mut Drawing, logits: &[f32]) -> (Vec<f32>, f64) {
         let classes = logits.len() / rows.len().max(1);
-        let mut random = Random::new(self.seed, "");
-        let mut before = None;
         let mut slopes = Vec::with_capacity(logits.len());
         for (&image, logits) in rows.iter().zip(logits.chunks_exact(classes.max(1))) {
             let shares = softmax(logits);
-            if before.replace(image) != Some(image) {
-                random = Random::new(self.seed, &format!("calibration/round {}/image {image}", self.round));
-            }
             let label = match self.labels {
                 LabelSource::True => examples.labels[image] as usize,
-                LabelSource::Sampled => random.choose(&probabilities(logits)),
+                LabelSource::Sampled => drawing.of(self, image).choose(&probabilities(logits)),
                 LabelSource::Argmax => highest(logits),
             };
             let others: f64 = (0..classes).filter(|class| *class != label).map(|class| shares[class]).sum();
@@ -141,7 +143,7 @@ impl Probe {
         }
         let largest = slopes.iter().fold(0.0f64, |largest, slope| largest.max(slope.abs()));
         let exponent = if largest > 0.0 { -libm::floor(libm::log2(largest)) } else { 0.0 };
-        let factor = libm::exp2(exponent.clamp(0.0, 1000.0));
+        let factor = libm::exp2(exponent.clamp(0.0, 500.0));
         (slopes.into_iter().map(|slope| (slope * factor) as f32).collect(), factor)
     }
 }
@@ -157,6 +159,18 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     let powers: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(*logit) - f64::from(highest))).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|power| power / sum).collect()
+}
+
+/// The stream that an image's labels are drawn from, one after the other.
+#[derive(Default)]
+struct Drawing(Option<(usize, Random)>);
+
+impl Drawing {
+    fn of(&mut self, probe: &Probe, image: usize) -> &mut Random {
+        let known = self.0.take().filter(|(known, _)| *known == image);
+        let fresh = || (image, Random::new(probe.seed, &format!("calibration/round {}/image {image}", probe.round)));
+        &mut self.0.insert(known.unwrap_or_else(fresh)).1
+    }
 }
 
 /// The first of the highest logits.

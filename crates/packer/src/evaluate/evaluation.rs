@@ -137,7 +137,7 @@ fn measure_all(
                 let Some(made) = trained.iter().find(|made| made.task == *task && made.seed == seed) else { continue };
                 let images = shelf.images(ground, &made.trained.recipe, suite.search_images)?;
                 let parts = [format!("{settings:?} {task} {seed}"), ground.identity(), made.trained.run.data.clone()];
-                let file = folder.join(format!("kernel-{task}-seed-{seed}.json"));
+                let file = folder.join(format!("kernel of {task}, seed {seed}.json"));
                 found.localizations.extend(kept(&file, &parts, || {
                     localizations(ground, settings, (task, seed), [&images.test, &control.test])
                 })?);

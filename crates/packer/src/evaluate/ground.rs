@@ -139,10 +139,11 @@ impl Shelf {
     /// `Usage` when there is none to choose or to judge by; those of the data.
     pub(crate) fn images(&mut self, ground: &Ground, recipe: &Recipe, search_max: usize) -> Result<Images> {
         let key = format!(
-            "{:?} {:?} {:?} {} {}",
+            "{:?} {:?} {:?} {} {} {}",
             recipe.data_paths(),
             recipe.form,
             recipe.classes,
+            recipe.quarter_turns,
             recipe.seed,
             recipe.held_out
         );

@@ -110,11 +110,9 @@ pub(crate) fn kept<T: Serialize + DeserializeOwned>(
         hash.update(part);
     }
     let depends_on = Digest(hash.finalize().into()).to_string();
-    if file.exists() {
-        let kept: Kept<T> = read_json(file)?;
-        if kept.depends_on == depends_on {
-            return Ok(kept.measured);
-        }
+    // What cannot be read, of an earlier version for instance, is measured again.
+    if let Some(kept) = read_json::<Kept<T>>(file).ok().filter(|kept| kept.depends_on == depends_on) {
+        return Ok(kept.measured);
     }
     let kept = Kept { depends_on, measured: measure()? };
     write_json(file, &kept)?;

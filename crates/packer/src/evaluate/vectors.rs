@@ -56,21 +56,19 @@ impl Vector {
     ///
     /// # Errors
     /// As [`merged_deltas`].
-    pub(crate) fn merged(start: &Start, settings: &MergeSettings, vectors: &[&Vector]) -> Result<Vector> {
+    pub(crate) fn merged<'s>(start: &'s Start, settings: &MergeSettings, vectors: &[&Vector]) -> Result<Vector> {
         let longest = start.tensors.iter().map(|tensor| tensor.values.len()).max().unwrap_or(0);
         let nothing = vec![0.0; longest];
-        let changed = |place: usize| vectors.iter().any(|vector| vector.deltas(place).is_some());
-        let places: Vec<usize> = (0..start.tensors.len()).filter(|place| changed(*place)).collect();
-        let tensor = |&place: &usize| {
-            let base = &start.tensors[place];
+        let tensor = |(place, base): (usize, &'s HostTensor)| {
             let none = &nothing[..base.values.len()];
             let deltas = vectors.iter().map(|vector| vector.deltas(place).unwrap_or(none)).collect();
             TensorInMemory { name: &base.name, shape: &base.shape, base: &base.values, deltas }
         };
-        let models = ModelsInMemory::new(places.iter().map(tensor).collect())?;
+        let models = ModelsInMemory::new(start.tensors.iter().enumerate().map(tensor).collect())?;
         let merged = merged_deltas(settings, &models)?;
         let is_linearized = vectors.iter().any(|vector| vector.is_linearized);
-        Ok(Vector { tensors: places.into_iter().zip(merged).collect(), is_linearized })
+        let changed = |(_, deltas): &(usize, Vec<f32>)| deltas.iter().any(|delta| *delta != 0.0);
+        Ok(Vector { tensors: merged.into_iter().enumerate().filter(changed).collect(), is_linearized })
     }
 
     /// What it changes of the tensor at this place of [`Start::tensors`].

@@ -11,13 +11,14 @@
 
 use std::path::Path;
 
-use taskvec_checkpoint::Checkpoint;
+use taskvec_checkpoint::{Checkpoint, StoredTensor};
 
 use super::leaves::HostTensor;
 use crate::error::{Error, Result};
 use crate::mask::{Candidates, Mask, Ranking};
 use crate::recipe::{MaskRecipe, Rule};
-use crate::run_folder::{RUN_FILE, TUNED_FILE, f32s, read_json};
+use crate::run_folder::{RUN_FILE, TUNED_FILE, read_json};
+use crate::train::numbers;
 use crate::train::{MovedIn, Run};
 
 /// The candidates among `tensors` whose scores rank first. One list of scores for each tensor, none negative.
@@ -109,8 +110,9 @@ impl FinishedRun {
         let mut all = Vec::new();
         for tensor in tensors {
             let stored = self.tuned.tensor(&tensor.name);
-            let numbers = stored.map(|stored| self.tuned.read(stored)).transpose()?.map(|bytes| f32s(&bytes));
-            let Some(now) = numbers.filter(|now| now.len() == tensor.values.len()) else {
+            let read = |stored: &StoredTensor| Ok::<_, Error>(numbers(stored.dtype(), &self.tuned.read(stored)?));
+            let found = stored.map(read).transpose()?.flatten();
+            let Some(now) = found.filter(|now| now.len() == tensor.values.len()) else {
                 return Err(Error::mismatch(format!(
                     "the run `{}` has no tensor `{}` of this base's size",
                     self.run.name, tensor.name

@@ -211,6 +211,9 @@ impl Recipe {
     /// `Io` when there is no working directory.
     pub fn share_mask(&mut self, path: &Path) -> Result<()> {
         self.method = Method::SharedMask;
+        // What the method before had for settings of its own.
+        (self.lora, self.taps, self.diff_pruning) = (None, None, None);
+        (self.mask.rule, self.mask.search_share, self.mask.scope) = (None, None, Scope::Global);
         self.mask.from = Some(absolute(path)?);
         Ok(())
     }

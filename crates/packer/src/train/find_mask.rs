@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Journey, MovedIn, Phase, Progress, SharedMask};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::finetune::checkpoint::Saved;
 use crate::finetune::ranked::{self, FinishedRun};
@@ -144,12 +144,20 @@ impl Journey<'_> {
     }
 
     /// The mask that an earlier call found by training.
-    pub(super) fn mask_of(&self, saved: &Saved) -> Mask {
+    ///
+    /// # Errors
+    /// `Mismatch` when it is another base's.
+    pub(super) fn mask_of(&self, saved: &Saved) -> Result<Mask> {
         let of = |tensor: crate::finetune::leaves::HostTensor| {
-            let entries = saved.chosen(&tensor.name).map_or(Entries::None, |flags| Entries::from_flags(&flags));
-            TensorMask { name: tensor.name, shape: tensor.shape, entries }
+            let flags = saved.chosen(&tensor.name);
+            if flags.as_ref().is_some_and(|flags| flags.len() != tensor.values.len()) {
+                let clause = format!("the checkpoint has no mask that fits tensor `{}`", tensor.name);
+                return Err(Error::mismatch(clause));
+            }
+            let entries = flags.map_or(Entries::None, |flags| Entries::from_flags(&flags));
+            Ok(TensorMask { name: tensor.name, shape: tensor.shape, entries })
         };
-        Mask { tensors: self.start.editable().into_iter().map(of).collect() }
+        Ok(Mask { tensors: self.start.editable().into_iter().map(of).collect::<Result<_>>()? })
     }
 
     /// The images held out, or the training images where none are; no more than the recipe says, or [`CALIBRATION_IMAGES_MAX`].

@@ -158,7 +158,7 @@ impl Journey<'_> {
         let first_step = position.step;
         let mut stage = self.stage(first_step);
         if let Some(saved) = saved.as_ref().filter(|_| stage.follows_a_search()) {
-            found.mask = self.mask_of(saved);
+            found.mask = self.mask_of(saved)?;
         }
         let mut training = self.begin(&found, &first.head, &curvature, &stage)?;
         if let Some(saved) = saved.as_ref().filter(|saved| saved.position.is_some()) {

@@ -38,6 +38,8 @@ impl OtherTasks {
         let open = |(name, folder): (String, std::path::PathBuf)| {
             let mut other = recipe.clone();
             (other.data, other.classes, other.quarter_turns, other.held_out) = (vec![folder], Vec::new(), false, 0.0);
+            // The folder is whole already, and in whatever form it is.
+            (other.folder, other.form) = (std::path::PathBuf::new(), None);
             Ok((name, Task::open(&other, &start.preprocessing)?))
         };
         let tasks = recipe.curvature_names().into_iter().zip(recipe.curvature_paths()).map(open);

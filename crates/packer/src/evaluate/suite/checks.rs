@@ -7,6 +7,7 @@ use taskvec_dataset::spelling::nearest;
 use super::fragment::SAID_BY_THE_SUITE;
 use super::{Alphas, AnalogySettings, Named, Suite};
 use crate::error::{Error, Result};
+use crate::recipe::HeadKind;
 
 impl Suite {
     pub(super) fn check(&self) -> Result<()> {
@@ -70,6 +71,12 @@ impl Suite {
         for method in self.methods.names() {
             for task in self.tasks.names() {
                 let recipe = self.recipe(method, task, 0, Path::new("base"))?;
+                if recipe.head.kind != HeadKind::ClassMeans {
+                    let clause = format!("method `{method}` has a head that learns, and a suite's are frozen");
+                    return Err(
+                        Error::usage(clause).with_help("leave `head.kind` out: heads are class means of the base")
+                    );
+                }
                 if recipe.held_out == 0.0 {
                     let clause = format!("method `{method}` holds no images out, and coefficients are chosen on such");
                     return Err(Error::usage(clause).with_help("say `held_out: 0.1` in `defaults`"));
