@@ -369,6 +369,7 @@ mod tests {
             let ratio = (sure / surer).ln() / 2.0;
             assert!((ratio - 40.0).abs() < 0.01, "{ratio}");
         }
+        assert!(scores(300.0).iter().all(|score| *score > 0.0), "as far as an f64 goes");
     }
 
     #[test]

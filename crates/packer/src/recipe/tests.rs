@@ -291,6 +291,22 @@ fn a_missing_recipe_file_is_an_io_error_that_names_it() {
 }
 
 #[test]
+fn the_mask_of_a_pack_is_taken_whatever_the_method_was() {
+    for method in [
+        "method: lora",
+        "method: taps",
+        "method: diff_pruning",
+        "method: magnitude_mask\nmask: {rule: lowest, scope: per_tensor}",
+        "method: lottery_mask",
+    ] {
+        let mut recipe = parse(&format!("name: newer\nbase: base\ndata: digits\nsteps: 4\n{method}\n")).unwrap();
+        recipe.share_mask(Path::new("other.tvp")).unwrap();
+        recipe.check().unwrap_or_else(|error| panic!("{method}: {error:?}"));
+        assert_eq!(recipe.method, Method::SharedMask);
+    }
+}
+
+#[test]
 fn every_recipe_of_the_repository_can_be_read() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
     let mut found = 0;
