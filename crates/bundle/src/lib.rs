@@ -58,7 +58,7 @@ mod tensors;
 
 pub use base_json::{
     Arrays, BASE_FILE, Base, BaseDraft, Counterpart, GRAPH_FILE, GridNames, HeadEntry, Interface, ListedTensor,
-    MODEL_FILE, Pictures, Port, Side, StandsFor,
+    MODEL_FILE, MODEL_FILE_OF_BASE, Pictures, Port, Side, StandsFor,
 };
 pub use class_means::ClassMeans;
 pub use digest::{digest_tensor, fingerprint_of};

@@ -141,8 +141,11 @@ pub(crate) struct BudgetTyped {
 /// Make a base bundle: weights in one file, the graph without them, and a description. The original is not changed.
 #[derive(Debug, Args)]
 pub(crate) struct Bundle {
-    /// The model (a file that ends in `.onnx`), the run folder of a base, or with --network any checkpoint
+    /// The model (a file that ends in `.onnx`), the run folder of a base, with --network any checkpoint, or with --linearized a base
     pub(crate) model: PathBuf,
+    /// Make the bundle that runs skills trained with `linearized: true`, of a base bundle: same weights, same fingerprint
+    #[arg(long, conflicts_with_all = ["network", "of", "editable", "size", "fill", "name"])]
+    pub(crate) linearized: bool,
     /// What the checkpoint is (YAML): its network, what it wants of a picture, its head and labels
     #[arg(long, value_name = "FILE", conflicts_with_all = ["of", "editable", "size", "fill"])]
     pub(crate) network: Option<PathBuf>,

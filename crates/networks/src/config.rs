@@ -41,6 +41,19 @@ pub enum NetworkConfig {
     MobileNetV1(MobileNetV1Config),
     /// A ResNet for small pictures.
     ResNet(ResNetConfig),
+    /// One of the others, linearized around the weights of the base that it describes.
+    Linearized(LinearizedConfig),
+}
+
+/// The first-order approximation of a network around its base (Ortiz-Jimenez et al. 2023): it has the same tensors, and its features
+/// are `f(x; base) + J(x; base) (now - base)`, see [`crate::Network::linearized_features`].
+///
+/// That takes the base's weights beside those of now, so that no [`crate::Network`] is ever built of it, only of what it is `of`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearizedConfig {
+    /// The network; not linearized itself.
+    pub of: Box<NetworkConfig>,
 }
 
 /// A Vision Transformer (Dosovitskiy et al. 2021): pre-norm blocks over square patches and a class token.
@@ -87,6 +100,21 @@ impl NetworkConfig {
             NetworkConfig::Vit(config) => config.validate(),
             NetworkConfig::MobileNetV1(config) => config.validate(),
             NetworkConfig::ResNet(config) => config.validate(),
+            NetworkConfig::Linearized(LinearizedConfig { of }) => of.buildable()?.validate(),
+        }
+    }
+
+    /// Itself.
+    ///
+    /// # Errors
+    /// `Usage` when it is linearized: built like any other, it would compute something else and nobody would notice.
+    pub(crate) fn buildable(&self) -> Result<&NetworkConfig> {
+        match self {
+            NetworkConfig::Linearized(_) => {
+                Err(Error::usage("network: `linearized` is what a base is bundled as, and no network of its own")
+                    .with_help("describe the network that it is `of`, and bundle its base with `--linearized`"))
+            }
+            whole => Ok(whole),
         }
     }
 
@@ -100,6 +128,7 @@ impl NetworkConfig {
             NetworkConfig::Vit(config) => config.tensors(),
             NetworkConfig::MobileNetV1(config) => config.tensors(),
             NetworkConfig::ResNet(config) => config.tensors(),
+            NetworkConfig::Linearized(config) => config.of.tensors()?,
         })
     }
 
@@ -109,6 +138,7 @@ impl NetworkConfig {
             NetworkConfig::Vit(config) => config.width,
             NetworkConfig::MobileNetV1(config) => config.feature_width(),
             NetworkConfig::ResNet(config) => config.feature_width(),
+            NetworkConfig::Linearized(config) => config.of.feature_width(),
         }
     }
 
@@ -118,6 +148,7 @@ impl NetworkConfig {
             NetworkConfig::Vit(config) => [config.channels, config.image_size, config.image_size],
             NetworkConfig::MobileNetV1(config) => [config.channels, config.image_size, config.image_size],
             NetworkConfig::ResNet(config) => [config.channels, config.image_size, config.image_size],
+            NetworkConfig::Linearized(config) => config.of.input_shape(),
         }
     }
 }

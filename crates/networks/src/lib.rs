@@ -20,7 +20,7 @@ mod weights;
 
 pub use attention::Attention;
 pub use batch_norm::{BatchNorm, is_statistic};
-pub use config::{DEPTH_MAX, Gelu, NetworkConfig, PARAMETERS_MAX, SIDE_MAX, TOKENS_MAX, VitConfig};
+pub use config::{DEPTH_MAX, Gelu, LinearizedConfig, NetworkConfig, PARAMETERS_MAX, SIDE_MAX, TOKENS_MAX, VitConfig};
 pub use conv::Conv;
 pub use error::{Error, ErrorKind, Result};
 pub use layer_norm::LayerNorm;

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::config::NetworkConfig;
+use crate::config::{LinearizedConfig, NetworkConfig};
 use crate::error::Result;
 use crate::mobilenet_v1::MobileNetV1;
 use crate::pass::{Pass, Plain, Recording, Tangent};
@@ -33,7 +33,8 @@ impl Network {
     /// a stream of numbers for each name the order does not matter.
     ///
     /// # Errors
-    /// Those of [`NetworkConfig::validate`]; `Mismatch` when `random` returns another number of draws.
+    /// Those of [`NetworkConfig::validate`]; `Usage` for a linearized network; `Mismatch` when `random` returns another number of
+    /// draws.
     pub fn init(
         config: &NetworkConfig,
         random: &mut dyn FnMut(&str, &[usize]) -> Vec<f32>,
@@ -53,7 +54,7 @@ impl Network {
             let shape = if count == expected { shape.to_vec() } else { vec![count] };
             Some(TensorData::new(values, shape))
         };
-        let mut source = Source::gather(config.tensors()?, fresh, device)?;
+        let mut source = Source::gather(config.buildable()?.tensors()?, fresh, device)?;
         Ok(Network::build(config, &mut source))
     }
 
@@ -107,6 +108,7 @@ impl Network {
             NetworkConfig::Vit(config) => Network::Vit(Vit::build(config, source)),
             NetworkConfig::MobileNetV1(config) => Network::MobileNetV1(MobileNetV1::build(config, source)),
             NetworkConfig::ResNet(config) => Network::ResNet(ResNet::build(config, source)),
+            NetworkConfig::Linearized(LinearizedConfig { of }) => Network::build(of, source),
         }
     }
 }
@@ -120,5 +122,6 @@ fn fresh_deviation(config: &NetworkConfig, shape: &[usize]) -> f32 {
             let inside: usize = shape.iter().skip(1).product();
             (2.0 / inside as f32).sqrt()
         }
+        NetworkConfig::Linearized(LinearizedConfig { of }) => fresh_deviation(of, shape),
     }
 }

@@ -59,7 +59,8 @@ pub fn with_weights(network: Network, give: impl FnMut(&str) -> Option<TensorDat
 /// runs; a tensor whose bytes do not start at a multiple of 4 is copied. burn copies a tensor before writing into it.
 ///
 /// # Errors
-/// `Mismatch` when a tensor is missing or has another shape or length; those of [`NetworkConfig::validate`].
+/// `Mismatch` when a tensor is missing or has another shape or length; `Usage` for a linearized network; those of
+/// [`NetworkConfig::validate`].
 pub fn over_mapped(
     config: &NetworkConfig,
     mut give: impl FnMut(&str) -> Option<(bytes::Bytes, Vec<usize>)>,
@@ -70,7 +71,7 @@ pub fn over_mapped(
         let (bytes, shape) = give(name)?;
         over(name, bytes, shape).map_err(|error| wrong.get_or_insert(error).clone()).ok()
     };
-    let source = Source::gather(config.tensors()?, give, device);
+    let source = Source::gather(config.buildable()?.tensors()?, give, device);
     if let Some(error) = wrong {
         return Err(error);
     }

@@ -201,6 +201,11 @@ impl BaseModel {
         Some(counterparts[found].1)
     }
 
+    /// Whether it answers by the first-order approximation of its network around its own weights.
+    pub(crate) fn is_linearized(&self) -> bool {
+        self.network()["family"] == "linearized"
+    }
+
     /// Whether a tensor holds whole numbers that stand for floats.
     pub(crate) fn is_quantized(&self) -> bool {
         self.tensors().iter().any(|tensor| tensor.quantization.is_some())

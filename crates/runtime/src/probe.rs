@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 use taskvec_bundle::Interface;
-use taskvec_pack::{ProbeInput, Probes};
+use taskvec_pack::{Method, ProbeInput, Probes};
 
 use crate::array::Array;
 use crate::base_model::BaseModel;
@@ -227,7 +227,8 @@ fn hold(
             if difference.is_nan() || difference > tolerance {
                 let at = u32::try_from(at).unwrap_or(u32::MAX);
                 let (probe, number) = (first + at / probes.output_len, at % probes.output_len);
-                return Err(failed(engine, skill, probe, number, expected, found, tolerance));
+                let wrong = failed(engine, skill, probe, number, expected, found, tolerance);
+                return Err(wrong.with_help(next_step(base, skill)));
             }
             difference_max = difference_max.max(difference);
         }
@@ -252,7 +253,21 @@ fn failed(
         engine.describe()
     );
     Error::new(ErrorKind::Mismatch, clause)
-        .with_help("the composition from before is in force; fetch the pack again, or use another engine")
+}
+
+/// What to do about a probe that fails. The base of a linearized pack and the linearization of that base have one fingerprint.
+fn next_step(base: &BaseModel, skill: &Skill) -> &'static str {
+    match (skill.pack().manifest().method, base.is_linearized()) {
+        (Method::Linearized, false) => {
+            "the composition from before is in force; the pack was trained on the linearized network: attach it to the bundle that \
+             `taskvec bundle BASE --linearized` makes of this base"
+        }
+        (method, true) if method != Method::Linearized => {
+            "the composition from before is in force; the base is linearized and the pack was trained on the network itself: attach \
+             it to the bundle that this one was made of"
+        }
+        _ => "the composition from before is in force; fetch the pack again, or use another engine",
+    }
 }
 
 /// One input for each skill that has probes, or a gray image if none has.

@@ -34,6 +34,8 @@ pub use self::stands_for::{Counterpart, GridNames, StandsFor};
 pub const BASE_FILE: &str = "base.json";
 /// The file with the weights of a bundle.
 pub const MODEL_FILE: &str = "model.safetensors";
+/// The same file, as a graph spells it where it wants the base's numbers whatever the composition: a linearized network looks at both.
+pub const MODEL_FILE_OF_BASE: &str = "./model.safetensors";
 /// The file with the graph of a bundle, without weights.
 pub const GRAPH_FILE: &str = "graph.onnx";
 

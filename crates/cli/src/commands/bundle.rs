@@ -3,6 +3,10 @@
 //! public checkpoint of a network that is computed here, so that skills can be trained on it. Then burn and ONNX Runtime have to
 //! answer alike.
 //!
+//! `taskvec bundle BASE --linearized -o OUT` makes the bundle on which skills run that were trained with `linearized: true`: the same
+//! weights and fingerprint, and the network's first-order approximation around them. It is held against burn as well, with every
+//! editable weight changed, since at the base itself the two are the same network.
+//!
 //! The weights move into `model.safetensors` under the graph's own names, and those that may be edited become inputs of the
 //! graph. Then ONNX Runtime answers with both, model and base, and the base is kept only if the answers agree. A pack is made by
 //! `taskvec diff` of the base and another export of the same model.
@@ -15,8 +19,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use taskvec_bundle::Base;
 use taskvec_packer::Error;
-use taskvec_packer::export::bundle_run;
+use taskvec_packer::export::{bundle_run, linearized_bundle};
 use taskvec_packer::import::{ImportSettings, Imported, import};
 use taskvec_packer::import_network::{ImportedNetwork, NetworkDescription, import_network};
 use taskvec_packer::recipe::Pattern;
@@ -61,6 +66,10 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     let folder = aside.path().join("base");
     let (imported, agreement) = if let Some(description) = &typed.network {
         of_checkpoint(typed, description, &folder)?
+    } else if typed.linearized {
+        let base = linearized_bundle(&typed.model, &folder)?;
+        let agreement = agreement(typed, &folder, compare_with_burn)?;
+        (of_ours(base), agreement)
     } else if typed.model.is_dir() {
         let is_plain = typed.of.is_none() && typed.editable.is_empty() && typed.name.is_none();
         if !is_plain || !typed.size.is_empty() || !typed.fill.is_empty() {
@@ -70,7 +79,7 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
             return Err(error.with_help("leave them out, or name an `.onnx` file").into());
         }
         let base = bundle_run(&typed.model, &folder)?;
-        (Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes: Vec::new() }, None)
+        (of_ours(base), None)
     } else {
         let imported = import(&typed.model, &folder, &settings(typed))?;
         let agreement = agreement(typed, &folder, |settings, base| compare_with_model(settings, base, &typed.model))?;
@@ -78,6 +87,11 @@ pub(crate) fn run(typed: &Bundle, json: bool) -> anyhow::Result<Outcome> {
     };
     std::fs::rename(&folder, &typed.out).with_context(|| format!("cannot move it to `{}`", typed.out.display()))?;
     tell(typed, imported, agreement, json)
+}
+
+/// A base of a network that is computed here: every tensor is known.
+fn of_ours(base: Base) -> Imported {
+    Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes: Vec::new() }
 }
 
 /// The base of a public checkpoint.
@@ -88,7 +102,7 @@ fn of_checkpoint(typed: &Bundle, description: &Path, folder: &Path) -> anyhow::R
     }
     let ImportedNetwork { base, notes } = import_network(&typed.model, &description, folder)?;
     let agreement = agreement(typed, folder, compare_with_burn)?;
-    Ok((Imported { base, not_recognized: Vec::new(), absent: Vec::new(), notes }, agreement))
+    Ok((Imported { notes, ..of_ours(base) }, agreement))
 }
 
 fn settings(typed: &Bundle) -> ImportSettings<'_> {
@@ -156,9 +170,10 @@ fn tell(typed: &Bundle, imported: Imported, agreement: Option<Agreement>, json: 
         notes,
     };
     value.notes.iter().for_each(|note| render::note(note));
-    let compared = if typed.network.is_some() { "burn" } else { "the model" };
+    let is_ours = typed.network.is_some() || typed.linearized;
+    let compared = if is_ours { "burn" } else { "the model" };
     render::result(json, &value, |value| story(value, compared))?;
-    let is_unchecked = value.agreement.is_none() && (typed.network.is_some() || !typed.model.is_dir());
+    let is_unchecked = value.agreement.is_none() && (is_ours || !typed.model.is_dir());
     Ok(if is_unchecked { Outcome::DoneWithWarnings } else { Outcome::Done })
 }
 

@@ -9,9 +9,9 @@
 
 use prost::Message as _;
 use taskvec_bundle::{HEADS_PREFIX, MODEL_FILE, TensorFile, TensorInfo};
-use taskvec_networks::NetworkConfig;
+use taskvec_networks::{LinearizedConfig, NetworkConfig};
 
-use super::{mobilenet_v1, onnx, resnet, vit};
+use super::{linearize, mobilenet_v1, onnx, resnet, vit};
 use crate::error::{Error, Result};
 
 const OPSET: i64 = 20;
@@ -20,6 +20,23 @@ const IR_VERSION: i64 = 9;
 
 /// The graph of a network whose weights lie in `file`.
 pub(super) fn write(name: &str, config: &NetworkConfig, file: &TensorFile, editable: &[String]) -> Result<Vec<u8>> {
+    let graph = match config {
+        NetworkConfig::Linearized(LinearizedConfig { of }) => {
+            linearize::linearized(whole(name, of, file, editable)?, editable)?
+        }
+        config => whole(name, config, file, editable)?,
+    };
+    let model = onnx::ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "taskvec".to_owned(),
+        graph: Some(graph),
+        opset_import: vec![onnx::OperatorSetIdProto { domain: String::new(), version: OPSET }],
+    };
+    Ok(model.encode_to_vec())
+}
+
+/// The graph of a network as it is.
+fn whole(name: &str, config: &NetworkConfig, file: &TensorFile, editable: &[String]) -> Result<onnx::GraphProto> {
     let mut graph = Graph::default();
     match config {
         NetworkConfig::Vit(config) => vit::add(&mut graph, config),
@@ -37,26 +54,20 @@ pub(super) fn write(name: &str, config: &NetworkConfig, file: &TensorFile, edita
         let shape: Vec<_> = tensor.shape().iter().map(|side| Some(*side as usize)).collect();
         value(tensor.name(), &shape)
     });
-    let model = onnx::ModelProto {
-        ir_version: IR_VERSION,
-        producer_name: "taskvec".to_owned(),
-        graph: Some(onnx::GraphProto {
-            node: graph.nodes,
-            name: name.to_owned(),
-            initializer: weights.iter().map(|tensor| external(tensor)).chain(graph.constants).collect(),
-            input: std::iter::once(pixels).chain(inputs).collect(),
-            output: vec![features],
-        }),
-        opset_import: vec![onnx::OperatorSetIdProto { domain: String::new(), version: OPSET }],
-    };
-    Ok(model.encode_to_vec())
+    Ok(onnx::GraphProto {
+        node: graph.nodes,
+        name: name.to_owned(),
+        initializer: weights.iter().map(|tensor| external(tensor)).chain(graph.constants).collect(),
+        input: std::iter::once(pixels).chain(inputs).collect(),
+        output: vec![features],
+    })
 }
 
 /// Nodes and small constants, as a network's file adds them.
 #[derive(Default)]
 pub(super) struct Graph {
-    nodes: Vec<onnx::NodeProto>,
-    constants: Vec<onnx::TensorProto>,
+    pub(super) nodes: Vec<onnx::NodeProto>,
+    pub(super) constants: Vec<onnx::TensorProto>,
 }
 
 /// An attribute of a node.
@@ -86,6 +97,18 @@ impl Graph {
             data_type: onnx::INT64,
             name: name.to_owned(),
             raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+            ..onnx::TensorProto::default()
+        });
+    }
+
+    /// Adds a list of so many zeros.
+    pub(super) fn zeros(&mut self, name: &str, count: i64) {
+        let bytes = usize::try_from(count).unwrap_or_default() * size_of::<f32>();
+        self.constants.push(onnx::TensorProto {
+            dims: vec![count],
+            data_type: onnx::FLOAT,
+            name: name.to_owned(),
+            raw_data: Some(vec![0; bytes]),
             ..onnx::TensorProto::default()
         });
     }

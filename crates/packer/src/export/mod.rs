@@ -8,6 +8,8 @@
 
 mod convolutional;
 mod graph;
+mod linearize;
+mod linearized;
 mod mobilenet_v1;
 pub(crate) mod onnx;
 mod resnet;
@@ -24,6 +26,7 @@ use taskvec_bundle::{
 };
 use taskvec_networks::{Network, NetworkConfig, to_safetensors};
 
+pub use self::linearized::linearized_bundle;
 use crate::error::{Error, Result};
 use crate::recipe::{Pattern, Recipe};
 use crate::run_folder::{RECIPE_FILE, RUN_FILE, TUNED_FILE, f32_bytes, read_head, safetensors, write_file};

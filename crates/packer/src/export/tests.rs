@@ -2,11 +2,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use burn::tensor::TensorData;
+use burn::tensor::{Tensor, TensorData};
 use taskvec_bundle::Resize;
-use taskvec_networks::{Gelu, VitConfig, with_weights};
+use taskvec_networks::{Gelu, Tangent, VitConfig, parameters, with_weights};
 
 use super::*;
+use crate::finetune::leaves::to_host;
 use crate::random::Random;
 use crate::run_folder::f32s;
 
@@ -148,33 +149,124 @@ fn drawn(config: &NetworkConfig) -> Network {
 /// from Python, once as it is and once with every editable tensor given as an input.
 #[test]
 fn onnx_runtime_gives_the_features_that_burn_gives() {
+    let Some(python) = python() else { return };
+    for (name, config) in kinds() {
+        let folder = tempfile::tempdir().unwrap();
+        let network = drawn(&config);
+        written(folder.path(), &config, &network, &[Pattern::new("*")]);
+        let expected = features(&config, |input| network.features(input));
+        fs::write(folder.path().join("expected.f32"), f32_bytes(&expected)).unwrap();
+        check_graph(&python, name, folder.path(), &config);
+    }
+}
+
+fn python() -> Option<PathBuf> {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
     let python = std::env::var_os("TASKVEC_PYTHON").map_or(ours, PathBuf::from);
     if !python.exists() {
         eprintln!(
             "left out: no Python with onnx and onnxruntime: `bash tests/run` makes one, TASKVEC_PYTHON names one"
         );
-        return;
+        return None;
     }
-    for (name, config) in kinds() {
-        let folder = tempfile::tempdir().unwrap();
+    Some(python)
+}
+
+fn pixels(config: &NetworkConfig) -> Vec<f32> {
+    let mut random = Random::new(5, "pixels");
+    (0..3 * config.input_shape().iter().product::<usize>()).map(|_| random.normal()).collect()
+}
+
+fn features(config: &NetworkConfig, of: impl FnOnce(Tensor<4>) -> Tensor<2>) -> Vec<f32> {
+    to_host(of(crate::examples::input(config.input_shape(), pixels(config), &Device::flex())))
+}
+
+/// Has Python hold the graph in `folder` against the features that were written there.
+fn check_graph(python: &Path, name: &str, folder: &Path, config: &NetworkConfig) {
+    fs::write(folder.join("pixels.f32"), f32_bytes(&pixels(config))).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/check_graph.py");
+    let sides = config.input_shape().map(|side| side.to_string());
+    let checked = Command::new(python).arg(script).arg(folder).args(sides).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{name}: {said}");
+}
+
+/// The linearized graph, as it is and with other numbers for every editable tensor; also where one tensor moves alone, since what
+/// is added then has to be given its shape.
+#[test]
+fn onnx_runtime_gives_the_linearized_features_that_burn_gives() {
+    let Some(python) = python() else { return };
+    let cases = kinds().into_iter().flat_map(|(name, config)| {
+        let alone: &[&str] = match name {
+            "vit exact" => &[
+                "cls_token",
+                "pos_embed",
+                "patch_embed.proj.bias",
+                "blocks.0.norm1.weight",
+                "blocks.0.norm1.bias",
+                "blocks.1.attn.qkv.weight",
+                "blocks.1.mlp.fc2.bias",
+                "norm.bias",
+            ],
+            "resnet" => &["bn1.bias", "bn1.weight"],
+            _ => &[],
+        };
+        let alone = alone.iter().copied();
+        ["*", "*.bias"].into_iter().chain(alone).map(move |editable| (name, config.clone(), editable))
+    });
+    for (name, config, editable) in cases {
+        let [whole, folder] = [0, 1].map(|_| tempfile::tempdir().unwrap());
         let network = drawn(&config);
-        written(folder.path(), &config, &network, &[Pattern::new("*")]);
-        let mut random = Random::new(5, "pixels");
-        let shape = config.input_shape();
-        let pixels: Vec<f32> = (0..3 * shape.iter().product::<usize>()).map(|_| random.normal()).collect();
-        let input = crate::examples::input(shape, pixels.clone(), &Device::flex());
-        let expected = crate::finetune::leaves::to_host(network.features(input));
-        fs::write(folder.path().join("pixels.f32"), f32_bytes(&pixels)).unwrap();
-        fs::write(folder.path().join("expected.f32"), f32_bytes(&expected)).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/check_graph.py");
-        let checked = Command::new(&python)
-            .arg(script)
-            .arg(folder.path())
-            .args(shape.map(|side| side.to_string()))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-        assert!(checked.status.success(), "{name}: {said}");
+        written(whole.path(), &config, &network, &[Pattern::new(editable)]);
+        let base = linearized_bundle(whole.path(), folder.path()).unwrap();
+        let mut now = Vec::new();
+        let mut deltas = HashMap::new();
+        let ids: HashMap<String, _> = parameters(&network).into_iter().map(|it| (it.name, it.id)).collect();
+        let values: HashMap<String, Vec<f32>> =
+            to_safetensors(&network).into_iter().map(|(name, _, bytes)| (name, f32s(&bytes))).collect();
+        for tensor in base.editable() {
+            let mut random = Random::new(6, tensor);
+            let delta: Vec<f32> = values[tensor].iter().map(|_| 0.1 * random.normal()).collect();
+            now.extend(values[tensor].iter().zip(&delta).map(|(value, delta)| value + delta));
+            deltas.insert(ids[tensor], Tensor::from_floats(delta.as_slice(), &Device::flex()));
+        }
+        let at_base = features(&config, |input| network.features(input));
+        let along = features(&config, |input| network.linearized_features(&mut Tangent::new(deltas), input));
+        let largest = |numbers: &[f32]| numbers.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
+        let moved = at_base.iter().zip(&along).fold(0.0f32, |moved, (then, now)| moved.max((now - then).abs()));
+        assert!(moved > 1e-3 * largest(&along), "{name}, {editable}: nothing moves, the test cannot fail");
+        for (file, numbers) in [("expected.f32", at_base), ("now.f32", now), ("expected_now.f32", along)] {
+            fs::write(folder.path().join(file), f32_bytes(&numbers)).unwrap();
+        }
+        check_graph(&python, &format!("{name}, {editable}"), folder.path(), &config);
     }
+}
+
+#[test]
+fn a_linearized_bundle_has_the_weights_and_the_fingerprint_of_its_base() {
+    let [whole, folder] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let (_, config) = kinds().pop().unwrap();
+    let base = written(whole.path(), &config, &drawn(&config), &[Pattern::new("*")]);
+    let linearized = linearized_bundle(whole.path(), folder.path()).unwrap();
+    let [left, right] = [&whole, &folder].map(|folder| fs::read(folder.path().join(MODEL_FILE)).unwrap());
+    assert!(left == right, "other weights");
+    assert_eq!(linearized.fingerprint(), base.fingerprint());
+    assert_eq!((linearized.heads(), linearized.interface()), (base.heads(), base.interface()));
+    assert_eq!(linearized.network(), &serde_json::json!({ "family": "linearized", "of": base.network() }));
+    let statistics = |base: &Base| base.editable().iter().filter(|name| name.contains("running_")).count();
+    assert!(statistics(&base) > 0 && statistics(&linearized) == 0, "statistics have no derivative");
+    let again = linearized_bundle(folder.path(), whole.path()).unwrap_err();
+    assert!(again.to_string().ends_with("is linearized already"), "{again}");
+}
+
+#[test]
+fn skills_are_not_trained_on_a_linearized_bundle() {
+    let [whole, folder] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let config = tiny(Gelu::Quick);
+    written(whole.path(), &config, &drawn(&config), &[Pattern::new("*")]);
+    linearized_bundle(whole.path(), folder.path()).unwrap();
+    let Err(refused) = Start::from_bundle(folder.path(), &Device::flex()) else { panic!("it was opened") };
+    assert_eq!(refused.kind(), crate::ErrorKind::Usage);
+    assert!(refused.to_string().ends_with("is linearized, and skills are trained on the base itself"), "{refused}");
+    assert!(refused.help().unwrap().contains("`linearized: true`"));
 }

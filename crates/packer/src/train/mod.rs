@@ -51,7 +51,7 @@ use find_mask::{Found, MaskFrom};
 use other_tasks::OtherTasks;
 pub use progress::{Phase, Progress, StepReport};
 pub use report::{Accuracy, EpochReport, GateReport, MaskReport, MovedIn, Run, TensorReport, Timing};
-pub(crate) use start::{Start, numbers, read_network};
+pub(crate) use start::{Start, config_of, numbers, read_network};
 
 /// Threads of a crew, at most: more shards than this do not exist.
 const THREADS_MAX: usize = 64;

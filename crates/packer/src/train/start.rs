@@ -64,6 +64,13 @@ impl Start {
         let file = TensorFile::parse(&bytes).map_err(explain)?;
         description.verify(&file, &bytes).map_err(explain)?;
         let config = config_of(&description)?;
+        if matches!(config, NetworkConfig::Linearized(_)) {
+            let clause =
+                format!("base `{}` is linearized, and skills are trained on the base itself", folder.display());
+            return Err(Error::usage(clause).with_help(
+                "name the base that it was made of, with `linearized: true` in the recipe: the pack fits both",
+            ));
+        }
         let network = read_network(&config, &file, &bytes, device)?;
         let Some(pictures) = description.pictures() else {
             let clause = format!("base `{}` takes arrays, and skills are trained here on pictures", folder.display());
@@ -238,7 +245,7 @@ fn fill(network: Network, file: &TensorFile, bytes: &[u8]) -> Result<Network> {
 }
 
 /// The network that a base describes.
-fn config_of(base: &Base) -> Result<NetworkConfig> {
+pub(crate) fn config_of(base: &Base) -> Result<NetworkConfig> {
     serde_json::from_value(base.network().clone()).map_err(|cause| {
         Error::unsupported(format!("base `{}` is of a network family that is not known here", base.name()))
             .with_help("a newer taskvec may know it")

@@ -128,7 +128,7 @@ impl Weights {
     }
 
     /// The written pages of tensor number `tensor`, as ranges of the file's bytes, cut to the tensor's: ascending.
-    #[cfg(feature = "ort")]
+    #[cfg(any(feature = "ort", feature = "burn"))]
     pub(crate) fn touched(&self, tensor: usize) -> impl Iterator<Item = Range<usize>> {
         self.pages[tensor].ranges(&self.base.tensors()[tensor].place)
     }

@@ -27,7 +27,7 @@ pub(in crate::engine) fn compare_with_model(
         Error::new(ErrorKind::Unsupported, clause).with_source(cause)
     };
     let session = place.builder().and_then(|mut builder| builder.commit_from_file(model)).map_err(refused)?;
-    compare(&place, base, &Plain(place.runner(session, base)?))
+    compare(&place, &Weights::over(base)?, &Plain(place.runner(session, base)?))
 }
 
 /// As [`crate::compare_with_burn`].
@@ -35,14 +35,20 @@ pub(in crate::engine) fn compare_with_model(
 pub(in crate::engine) fn compare_with_burn(settings: &OrtSettings, base: &BaseModel) -> Result<Agreement, Error> {
     use crate::engine::{Engine as _, burn::BurnEngine};
     let place = Place { library: Library::load(settings)?, provider: Provider::CPU, threads: settings.threads };
-    let burn = BurnEngine::open(base, None)?.over(&Weights::over(base)?)?;
-    compare(&place, base, &*burn)
+    let mut weights = Weights::over(base)?;
+    if base.is_linearized() {
+        // At the base itself it would only be seen that the derivative vanishes.
+        let editable = base.tensors().iter().enumerate().filter(|(_, tensor)| tensor.editable);
+        editable.map(|(number, _)| number).try_for_each(|number| weights.disturb(number))?;
+    }
+    let burn = BurnEngine::open(base, None)?.over(&weights)?;
+    compare(&place, &weights, &*burn)
 }
 
-/// Holds the answer of `base` with its weights as inputs against that of `model`.
-fn compare(place: &Place, base: &BaseModel, model: &dyn Inference) -> Result<Agreement, Error> {
-    let weights = Weights::over(base)?;
-    let ours = Inputs::open(place, base)?.over(&weights)?;
+/// Holds the answer of the base with `weights` as inputs against that of `model`.
+fn compare(place: &Place, weights: &Weights, model: &dyn Inference) -> Result<Agreement, Error> {
+    let base = weights.base();
+    let ours = Inputs::open(place, base)?.over(weights)?;
     let trial = Trial::varied(base)?;
     let (expected, found) = (trial.answer(model, base)?, trial.answer(&*ours, base)?);
     if expected.len() != found.len() {

@@ -65,7 +65,7 @@ impl Inputs {
         let bare = graph::bare_inputs(&super::read_graph(base)?, base)?;
         let session = place
             .builder()
-            .and_then(|builder| runner::commit_from_memory(builder, &bare, base.bytes()))
+            .and_then(|builder| runner::commit_from_memory(builder, &bare, base.bytes(), base.bytes()))
             .map_err(|cause| place.refuses(base, cause))?;
         check_inputs(&session, base.tensors().iter().filter(|tensor| tensor.editable))?;
         Self::of(session, place, base)

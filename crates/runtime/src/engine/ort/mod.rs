@@ -235,7 +235,7 @@ fn takes_the_whole_graph(library: &Library, provider: &Provider, tier: Tier, thr
     });
     let Ok(graph) = graph else { return false };
     let builder = place.builder().and_then(|builder| Ok(builder.with_disable_cpu_fallback()?));
-    builder.and_then(|builder| runner::commit_from_memory(builder, &graph, base.bytes())).is_ok()
+    builder.and_then(|builder| runner::commit_from_memory(builder, &graph, base.bytes(), base.bytes())).is_ok()
 }
 
 /// The largest distance between two answers: 0 between what is the same, infinite between a number and none.

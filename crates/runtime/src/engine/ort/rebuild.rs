@@ -42,7 +42,7 @@ impl Prepares for Rebuild {
         let session: Session = self
             .place
             .builder()
-            .and_then(|builder| runner::commit_from_memory(builder, &self.graph, weights.bytes()))
+            .and_then(|builder| runner::commit_from_memory(builder, &self.graph, weights.bytes(), base.bytes()))
             .map_err(|cause| self.place.refuses(base, cause))?;
         Ok(Box::new(Rebuilt { runner: self.place.runner(session, base)? }))
     }

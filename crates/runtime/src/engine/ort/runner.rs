@@ -18,7 +18,7 @@ use ort::session::builder::SessionBuilder;
 use ort::sys::{ONNXTensorElementDataType as ElementType, os_char};
 use ort::value::{DynValue, TensorElementType, ValueType};
 use ort::{AsPointer as _, api};
-use taskvec_bundle::{Interface, MODEL_FILE, StoredDtype};
+use taskvec_bundle::{Interface, MODEL_FILE, MODEL_FILE_OF_BASE, StoredDtype};
 
 use crate::array::Array;
 use crate::base_model::BaseTensor;
@@ -198,19 +198,26 @@ elements! {
     Bool Bool ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
 }
 
-/// Commits a session whose graph is `graph` and whose external data is `weights` instead of a file.
+/// Commits a session whose graph is `graph` and whose external data is `weights` instead of a file; of `base` where the graph asks
+/// for the base's numbers whatever the composition.
 ///
 /// The library copies what it needs of `weights` into the session. (`AddInitializer` would not copy, and is a trap: its
 /// optimizers compute with the values in the file, and not with ours.)
 #[expect(unsafe_code, reason = "ort serves external data from a heap buffer only; see the head of this file")]
-pub(super) fn commit_from_memory(mut builder: SessionBuilder, graph: &[u8], weights: &[u8]) -> ort::Result<Session> {
-    let name: Vec<os_char> = MODEL_FILE.bytes().chain([0]).map(|byte| byte as os_char).collect();
-    let names = [name.as_ptr()];
-    let buffers = [weights.as_ptr().cast_mut().cast::<c_char>()];
-    let lengths = [weights.len()];
-    // SAFETY: the builder is live, and the arrays have the one element each that is said; the name ends in a zero. The
-    // buffer is as long as is said and outlives the builder, which is consumed here; the library reads it while the
-    // session is made, writes nothing to it, and keeps no address of it (it copies: the configuration key that would have
+pub(super) fn commit_from_memory(
+    mut builder: SessionBuilder,
+    graph: &[u8],
+    weights: &[u8],
+    base: &[u8],
+) -> ort::Result<Session> {
+    let spelled = |name: &str| -> Vec<os_char> { name.bytes().chain([0]).map(|byte| byte as os_char).collect() };
+    let spellings = [spelled(MODEL_FILE), spelled(MODEL_FILE_OF_BASE)];
+    let names = [spellings[0].as_ptr(), spellings[1].as_ptr()];
+    let buffers = [weights, base].map(|bytes| bytes.as_ptr().cast_mut().cast::<c_char>());
+    let lengths = [weights.len(), base.len()];
+    // SAFETY: the builder is live, and the arrays have the two elements each that are said; the names end in a zero. The
+    // buffers are as long as is said and outlive the builder, which is consumed here; the library reads them while the
+    // session is made, writes nothing to them, and keeps no address of them (it copies: the configuration key that would have
     // it borrow, `session.use_external_initializer_file_buffers_directly`, is not set).
     let status = unsafe {
         (api().AddExternalInitializersFromMemory)(

@@ -164,7 +164,7 @@ impl Saved {
                         EXTERNAL_BYTES_MIN.to_string(),
                     )?
                     .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?;
-                runner::commit_from_memory(builder, model, weights)
+                runner::commit_from_memory(builder, model, weights, base.bytes())
             })
             .map_err(|cause| place.refuses(base, cause));
         let read = saved.and_then(|_| {
