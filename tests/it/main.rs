@@ -11,6 +11,7 @@ mod doors;
 mod evaluation;
 mod interrupt;
 mod journey;
+mod linearized;
 mod merge;
 #[cfg(unix)]
 mod offline;

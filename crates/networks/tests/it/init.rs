@@ -1,7 +1,7 @@
 //! Fresh networks.
 
 use burn::tensor::{Device, TensorData};
-use taskvec_networks::{ErrorKind, Gelu, Network, NetworkConfig, to_safetensors};
+use taskvec_networks::{ErrorKind, Gelu, LinearizedConfig, Network, NetworkConfig, over_mapped, to_safetensors};
 
 use crate::{numbers, tiny};
 
@@ -62,4 +62,24 @@ fn what_comes_out_goes_in_again() {
     assert_ne!(to_safetensors(&other), tensors);
     let other = taskvec_networks::with_weights(other, give).unwrap();
     assert_eq!(to_safetensors(&other), tensors);
+}
+
+#[test]
+fn a_linearized_network_is_described_like_a_family_and_built_by_nobody() {
+    let of = tiny(Gelu::Exact);
+    let config = NetworkConfig::Linearized(LinearizedConfig { of: Box::new(of.clone()) });
+    let text = serde_json::to_value(&config).unwrap();
+    assert_eq!(text, serde_json::json!({ "family": "linearized", "of": serde_json::to_value(&of).unwrap() }));
+    assert_eq!(serde_json::from_value::<NetworkConfig>(text).unwrap(), config);
+    assert_eq!(config.tensors().unwrap(), of.tensors().unwrap());
+    assert_eq!((config.feature_width(), config.input_shape()), (of.feature_width(), of.input_shape()));
+
+    let said = "network: `linearized` is what a base is bundled as, and no network of its own";
+    let mut random = |_: &str, _: &[usize]| panic!("nothing is drawn for a network that is not built");
+    let built = Network::init(&config, &mut random, &Device::flex()).unwrap_err();
+    let mapped = over_mapped(&config, |_| panic!("nothing is asked for"), &Device::flex()).unwrap_err();
+    let twice = NetworkConfig::Linearized(LinearizedConfig { of: Box::new(config) }).validate().unwrap_err();
+    for refused in [built, mapped, twice] {
+        assert_eq!((refused.kind(), refused.to_string().as_str()), (ErrorKind::Usage, said));
+    }
 }

@@ -456,7 +456,7 @@ mod tests {
             ("Clip", &["x", "y"], vec![], "`Clip` without two fixed ends"),
         ] {
             let found = refused(of_node(op, inputs, attributes));
-            assert_eq!(found, format!("node `out`: there is no derivative of {expected} here"));
+            assert_eq!(found, format!("node `out@value`: there is no derivative of {expected} here"));
         }
     }
 

@@ -226,7 +226,7 @@ fn onnx_runtime_gives_the_linearized_features_that_burn_gives() {
             to_safetensors(&network).into_iter().map(|(name, _, bytes)| (name, f32s(&bytes))).collect();
         for tensor in base.editable() {
             let mut random = Random::new(6, tensor);
-            let delta: Vec<f32> = values[tensor].iter().map(|_| 0.1 * random.normal()).collect();
+            let delta: Vec<f32> = values[tensor].iter().map(|_| random.normal()).collect();
             now.extend(values[tensor].iter().zip(&delta).map(|(value, delta)| value + delta));
             deltas.insert(ids[tensor], Tensor::from_floats(delta.as_slice(), &Device::flex()));
         }
@@ -234,7 +234,8 @@ fn onnx_runtime_gives_the_linearized_features_that_burn_gives() {
         let along = features(&config, |input| network.linearized_features(&mut Tangent::new(deltas), input));
         let largest = |numbers: &[f32]| numbers.iter().fold(0.0f32, |largest, number| largest.max(number.abs()));
         let moved = at_base.iter().zip(&along).fold(0.0f32, |moved, (then, now)| moved.max((now - then).abs()));
-        assert!(moved > 1e-3 * largest(&along), "{name}, {editable}: nothing moves, the test cannot fail");
+        // Ten times what the answers may differ by.
+        assert!(moved > 1e-4 * largest(&along), "{name}, {editable}: nothing moves, the test cannot fail");
         for (file, numbers) in [("expected.f32", at_base), ("now.f32", now), ("expected_now.f32", along)] {
             fs::write(folder.path().join(file), f32_bytes(&numbers)).unwrap();
         }
