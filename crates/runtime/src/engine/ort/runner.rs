@@ -198,6 +198,10 @@ elements! {
     Bool Bool ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
 }
 
+/// What [`MODEL_FILE_OF_BASE`] is called in memory. The library takes two spellings of one path for one file, so that the graph has
+/// to be given another name there; it is as long, and no length in the message changes.
+const BASE_IN_MEMORY: &[u8; MODEL_FILE_OF_BASE.len()] = b"@/model.safetensors";
+
 /// Commits a session whose graph is `graph` and whose external data is `weights` instead of a file; of `base` where the graph asks
 /// for the base's numbers whatever the composition.
 ///
@@ -210,12 +214,20 @@ pub(super) fn commit_from_memory(
     weights: &[u8],
     base: &[u8],
 ) -> ort::Result<Session> {
-    let spelled = |name: &str| -> Vec<os_char> { name.bytes().chain([0]).map(|byte| byte as os_char).collect() };
-    let spellings = [spelled(MODEL_FILE), spelled(MODEL_FILE_OF_BASE)];
-    let names = [spellings[0].as_ptr(), spellings[1].as_ptr()];
-    let buffers = [weights, base].map(|bytes| bytes.as_ptr().cast_mut().cast::<c_char>());
-    let lengths = [weights.len(), base.len()];
-    // SAFETY: the builder is live, and the arrays have the two elements each that are said; the names end in a zero. The
+    let mut graph = graph.to_vec();
+    let mut files: Vec<(&[u8], &[u8])> = vec![(MODEL_FILE.as_bytes(), weights)];
+    let spelled = MODEL_FILE_OF_BASE.as_bytes();
+    let places: Vec<usize> = (0..graph.len()).filter(|&at| graph[at..].starts_with(spelled)).collect();
+    if !places.is_empty() {
+        places.into_iter().for_each(|at| graph[at..at + spelled.len()].copy_from_slice(BASE_IN_MEMORY));
+        files.push((BASE_IN_MEMORY, base));
+    }
+    let ended = |name: &[u8]| -> Vec<os_char> { name.iter().chain(&[0]).map(|&byte| byte as os_char).collect() };
+    let spellings: Vec<Vec<os_char>> = files.iter().map(|(name, _)| ended(name)).collect();
+    let names: Vec<*const os_char> = spellings.iter().map(|name| name.as_ptr()).collect();
+    let buffers: Vec<*mut c_char> = files.iter().map(|(_, bytes)| bytes.as_ptr().cast_mut().cast::<c_char>()).collect();
+    let lengths: Vec<usize> = files.iter().map(|(_, bytes)| bytes.len()).collect();
+    // SAFETY: the builder is live, and the arrays have the elements that are said, as many each; the names end in a zero. The
     // buffers are as long as is said and outlive the builder, which is consumed here; the library reads them while the
     // session is made, writes nothing to them, and keeps no address of them (it copies: the configuration key that would have
     // it borrow, `session.use_external_initializer_file_buffers_directly`, is not set).
@@ -230,7 +242,7 @@ pub(super) fn commit_from_memory(
     };
     // SAFETY: `status` is what the call above returned, and it is used once.
     unsafe { ort::Error::result_from_status(status) }?;
-    builder.commit_from_memory(graph)
+    builder.commit_from_memory(&graph)
 }
 
 /// A value of ONNX Runtime that lies over the tensor's bytes in the composed mapping.
