@@ -6,7 +6,7 @@
 //!
 //! Of a **linearized** base the network lies over the base's own mapping, once for all compositions; a composition is what its tensors
 //! differ by, computed when it is made: 4 bytes of memory for each element of the tensors that a skill touches, beside the pages
-//! that it has written. An answer takes about three times as long as the network's own, and as long as that where nothing differs.
+//! that it has written. Where nothing differs no derivative is computed.
 
 use std::collections::HashMap;
 
