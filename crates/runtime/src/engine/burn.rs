@@ -35,7 +35,7 @@ enum Kind {
     /// The network that is described.
     Whole(NetworkConfig),
     /// This network's linearization; it lies over the base.
-    Linearized(Network),
+    Linearized(Box<Network>),
 }
 
 /// A network of burn over the mapping of one composition.
@@ -86,7 +86,7 @@ impl BurnEngine {
                 );
             }
             NetworkConfig::Linearized(LinearizedConfig { of }) => {
-                Kind::Linearized(build(&of, base, &Bytes::from_owner(Mapped(base.clone())), &device)?)
+                Kind::Linearized(Box::new(build(&of, base, &Bytes::from_owner(Mapped(base.clone())), &device)?))
             }
             config => Kind::Whole(config),
         };
@@ -114,7 +114,7 @@ impl Engine for BurnEngine {
         let composed = Bytes::from_owner(weights.reader());
         let (network, deltas) = match &self.kind {
             Kind::Whole(config) => (build(config, weights.base(), &composed, &self.device)?, None),
-            Kind::Linearized(base) => (base.clone(), Some(deltas(base, weights, &composed, &self.device))),
+            Kind::Linearized(base) => ((**base).clone(), Some(deltas(base, weights, &composed, &self.device))),
         };
         Ok(Box::new(Built { network, deltas, image: self.image, device: self.device.clone() }))
     }
