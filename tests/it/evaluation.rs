@@ -235,12 +235,14 @@ fn a_suite_that_cannot_be_run_is_refused_before_anything_is_trained() {
         Case("seeds:", "sedes:", &["line 15", "unknown key `sedes`"]),
         Case("method: talos", "method: talso", &["method `talos`", "unknown value `talso`"]),
         Case("classes: ['0', '1', '2']", "classes: ['0', 'one']", &["no class `one`"]),
+        Case("data: [omniglot_greek], classes: [character01,", "data: [omniglot_greek], classes: [alpha,", &["no class `alpha`"]),
+        Case("control: {", "control: {head: handwriting, ", &["head `handwriting`", "3 classes"]),
     ];
     for Case(right, wrong, subjects) in cases {
         let folder = tempfile::tempdir().unwrap();
         let suite = tiny(folder.path(), |text| text.replacen(right, wrong, 1));
         let refusal = told(taskvec().arg("eval").arg(&suite).arg("-o").arg(folder.path().join("out")));
         refusal.refused(subjects);
-        assert!(!folder.path().join("out/judged/dense-seed-1.json").exists());
+        assert!(!folder.path().join("out/runs").exists(), "{wrong}: something was trained");
     }
 }

@@ -78,6 +78,14 @@ impl Network {
         self.run(tangent, pixels).sum()
     }
 
+    /// The two parts of [`Network::linearized_features`]: `features`, and `J delta`, which is none where no parameter has a delta.
+    ///
+    /// # Shapes
+    /// As [`Network::features`], each; `pixels` is plain.
+    pub fn features_and_derivative(&self, tangent: &mut Tangent, pixels: Tensor<4>) -> (Tensor<2>, Option<Tensor<2>>) {
+        self.run(tangent, pixels).parts()
+    }
+
     /// The features, tracked, while `recording` keeps what the layers see. The network is plain.
     ///
     /// # Shapes

@@ -49,16 +49,6 @@ impl Model {
         Model::Linearized { base: base.clone(), deltas: Arc::new(deltas) }
     }
 
-    /// The linearization around `base`, which is plain, at these deltas, flat.
-    pub(crate) fn along(base: &Network, deltas: impl Iterator<Item = (ParamId, Vec<f32>)>) -> Model {
-        let device = base.devices().into_iter().next().unwrap_or_default();
-        let tensor = |values: Vec<f32>| Tensor::from_floats(values.as_slice(), &device);
-        Model::Linearized {
-            base: base.clone(),
-            deltas: Arc::new(deltas.map(|(id, values)| (id, tensor(values))).collect()),
-        }
-    }
-
     /// `now`, or its linearization around `base`. Of parameters that are as in the base no derivative is computed.
     pub(crate) fn of(base: &Network, now: Network, is_linearized: bool) -> Model {
         if !is_linearized {

@@ -51,6 +51,10 @@ impl Dual<2> {
             None => self.value,
         }
     }
+
+    pub(crate) fn parts(self) -> (Tensor<2>, Option<Tensor<2>>) {
+        (self.value, self.tangent)
+    }
 }
 
 impl Pass for Tangent {

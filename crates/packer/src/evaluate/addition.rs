@@ -5,19 +5,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use taskvec_bundle::Head;
 
-use super::answers::Question;
+use super::answers::{Question, accuracies};
 use super::coefficient::{highest, mean, mean_normalized, one_by_one};
 use super::ground::{Ground, Images};
 use super::vectors::Vector;
 use crate::error::Result;
-use crate::model::Model;
+use crate::examples::Examples;
 
 /// Held-out images of a task by which coefficients of their own are chosen, at most: each is tried many times.
 const ONE_BY_ONE_IMAGES_MAX: usize = 60;
+/// Of the coefficients that are tried for all tasks together, every so manieth is tried for each alone.
+const ONE_BY_ONE_STRIDE: usize = 4;
 
 /// A task as a row has learned it.
 pub(crate) struct Learned {
-    pub(crate) vector: Vector,
+    pub(crate) vector: Arc<Vector>,
     pub(crate) head: Arc<Head>,
     pub(crate) images: Images,
     /// Accuracy of its own model on the images that choose, and on those that judge.
@@ -56,24 +58,28 @@ pub struct Tried {
 
 /// Adds up `learned`; or takes what they were merged into for their sum, in which no task has a coefficient of its own.
 pub(crate) fn addition(
-    ground: &Ground,
+    ground: &Ground<'_>,
     learned: &[Arc<Learned>],
     alphas: &[f64],
-    merged: Option<&Vector>,
+    merged: Option<Vector>,
 ) -> Result<Addition> {
-    let ones: Vec<(f32, &Vector)> = learned.iter().map(|learned| (1.0, &learned.vector)).collect();
-    let sum = merged.map_or_else(|| Vector::sum(&ones), Vector::clone);
-    let model = |alpha: f64| sum.model(&ground.start, alpha as f32);
-    let curve = curve(ground, learned, alphas, model)?;
+    let ones = learned.iter().map(|learned| (1.0, &*learned.vector));
+    let is_sum = merged.is_none();
+    let sum = Arc::new(merged.unwrap_or_else(|| Vector::sum(&ones.collect::<Vec<_>>())));
+    let at = |alpha: f64| vec![(alpha, Arc::clone(&sum))];
+    let curve = curve(ground, learned, alphas, at)?;
     let alpha = curve[highest(&curve.iter().map(|tried| tried.normalized).collect::<Vec<_>>())].alpha;
     let (mut own, mut per_task) = (Vec::new(), Vec::new());
-    if merged.is_none() {
+    if is_sum {
         own = own_coefficients(ground, learned, alphas, alpha)?;
-        per_task = on_test(ground, learned, apart(&own, learned).model(&ground.start, 1.0))?;
+        // As one vector, which a linearized network goes over the images with once.
+        let apart = apart(&own, learned);
+        let each: Vec<(f32, &Vector)> = apart.iter().map(|(alpha, vector)| (*alpha as f32, &**vector)).collect();
+        per_task = on_test(ground, learned, &[(1.0, Arc::new(Vector::sum(&each)))])?;
     }
     Ok(Addition {
-        accuracies: on_test(ground, learned, model(alpha))?,
-        at_one: on_test(ground, learned, model(1.0))?,
+        accuracies: on_test(ground, learned, &at(alpha))?,
+        at_one: on_test(ground, learned, &at(1.0))?,
         alpha,
         alphas: own,
         per_task,
@@ -81,33 +87,32 @@ pub(crate) fn addition(
     })
 }
 
-/// The sum of the vectors, each times its own coefficient.
-fn apart(alphas: &[f64], learned: &[Arc<Learned>]) -> Vector {
-    let each = alphas.iter().zip(learned).map(|(alpha, learned)| (*alpha as f32, &learned.vector));
-    Vector::sum(&each.collect::<Vec<_>>())
+/// The vectors, each with its own coefficient.
+fn apart(alphas: &[f64], learned: &[Arc<Learned>]) -> Vec<(f64, Arc<Vector>)> {
+    alphas.iter().zip(learned).map(|(alpha, learned)| (*alpha, Arc::clone(&learned.vector))).collect()
 }
 
 /// What each coefficient is worth on the images that choose.
 fn curve(
-    ground: &Ground,
+    ground: &Ground<'_>,
     learned: &[Arc<Learned>],
     alphas: &[f64],
-    model: impl Fn(f64) -> Model,
+    at: impl Fn(f64) -> Vec<(f64, Arc<Vector>)>,
 ) -> Result<Vec<Tried>> {
     let own: Vec<f64> = learned.iter().map(|learned| learned.single[0]).collect();
     let tried = |&alpha: &f64| {
-        let model = model(alpha);
+        let sum = at(alpha);
         let questions: Vec<Question> =
-            learned.iter().map(|learned| learned.question(&model, &learned.images.search)).collect();
-        let accuracies = ground.accuracies(&questions)?;
+            learned.iter().map(|learned| learned.question(&sum, &learned.images.search)).collect();
+        let accuracies = accuracies(ground, &questions)?;
         Ok(Tried { alpha, absolute: mean(&accuracies), normalized: mean_normalized(&accuracies, &own) })
     };
     alphas.iter().map(tried).collect()
 }
 
 /// A coefficient for each task, each of every other one in turn, on few images.
-fn own_coefficients(ground: &Ground, learned: &[Arc<Learned>], alphas: &[f64], shared: f64) -> Result<Vec<f64>> {
-    let candidates: Vec<f64> = alphas.iter().copied().step_by(2).collect();
+fn own_coefficients(ground: &Ground<'_>, learned: &[Arc<Learned>], alphas: &[f64], shared: f64) -> Result<Vec<f64>> {
+    let candidates: Vec<f64> = alphas.iter().copied().step_by(ONE_BY_ONE_STRIDE).collect();
     let few: Vec<_> = learned
         .iter()
         .map(|learned| Arc::new(super::ground::spread((*learned.images.search).clone(), ONE_BY_ONE_IMAGES_MAX)))
@@ -115,29 +120,28 @@ fn own_coefficients(ground: &Ground, learned: &[Arc<Learned>], alphas: &[f64], s
     let own: Vec<Question> = learned
         .iter()
         .zip(&few)
-        .map(|(learned, few)| learned.question(&learned.vector.model(&ground.start, 1.0), few))
+        .map(|(learned, few)| learned.question(&[(1.0, Arc::clone(&learned.vector))], few))
         .collect();
-    let own = ground.accuracies(&own)?;
+    let own = accuracies(ground, &own)?;
     one_by_one(&vec![shared; learned.len()], &candidates, |tried| {
         let score = |alphas: &Vec<f64>| {
-            let model = apart(alphas, learned).model(&ground.start, 1.0);
+            let sum = apart(alphas, learned);
             let questions: Vec<Question> =
-                learned.iter().zip(&few).map(|(learned, few)| learned.question(&model, few)).collect();
-            Ok(mean_normalized(&ground.accuracies(&questions)?, &own))
+                learned.iter().zip(&few).map(|(learned, few)| learned.question(&sum, few)).collect();
+            Ok(mean_normalized(&accuracies(ground, &questions)?, &own))
         };
         tried.iter().map(score).collect()
     })
 }
 
-fn on_test(ground: &Ground, learned: &[Arc<Learned>], model: Model) -> Result<Vec<f64>> {
-    let questions: Vec<Question> =
-        learned.iter().map(|learned| learned.question(&model, &learned.images.test)).collect();
-    ground.accuracies(&questions)
+fn on_test(ground: &Ground<'_>, learned: &[Arc<Learned>], sum: &[(f64, Arc<Vector>)]) -> Result<Vec<f64>> {
+    let questions: Vec<Question> = learned.iter().map(|learned| learned.question(sum, &learned.images.test)).collect();
+    accuracies(ground, &questions)
 }
 
 impl Learned {
-    /// What `model` answers for `examples`, by this task's head.
-    pub(crate) fn question(&self, model: &Model, examples: &Arc<crate::examples::Examples>) -> Question {
-        Question { model: model.clone(), head: Arc::clone(&self.head), examples: Arc::clone(examples) }
+    /// What the base with `sum` answers for `examples`, by this task's head.
+    pub(crate) fn question(&self, sum: &[(f64, Arc<Vector>)], examples: &Arc<Examples>) -> Question {
+        Question { sum: sum.to_vec(), head: Arc::clone(&self.head), examples: Arc::clone(examples) }
     }
 }

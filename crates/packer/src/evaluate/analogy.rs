@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::addition::Learned;
+use super::answers::accuracies;
 use super::coefficient::highest;
 use super::ground::Ground;
 use super::vectors::Vector;
@@ -42,31 +43,32 @@ pub struct AnalogyLine {
 
 /// `names` and `learned` are A, B, C, D.
 pub(crate) fn analogy(
-    ground: &Ground,
+    ground: &Ground<'_>,
     alphas: &[f64],
     (name, row, seed): (&str, &str, u64),
     names: [&str; 4],
     learned: [&Learned; 4],
 ) -> Result<Analogy> {
     let [a, b, c, d] = learned.map(|learned| &learned.vector);
-    let nothing = Vector::default();
-    let vectors = [
-        (super::ZERO_SHOT.to_owned(), nothing),
-        (names[1].to_owned(), b.clone()),
-        (names[2].to_owned(), c.clone()),
-        (format!("{} + {}", names[2], names[1]), Vector::sum(&[(1.0, c), (1.0, b)])),
-        (format!("{} + ({} - {})", names[2], names[1], names[0]), Vector::sum(&[(1.0, c), (1.0, b), (-1.0, a)])),
-        (format!("trained on {}", names[3]), d.clone()),
+    let sums = [
+        (super::ZERO_SHOT.to_owned(), vec![]),
+        (names[1].to_owned(), vec![(1.0, b)]),
+        (names[2].to_owned(), vec![(1.0, c)]),
+        (format!("{} + {}", names[2], names[1]), vec![(1.0, c), (1.0, b)]),
+        (format!("{} + ({} - {})", names[2], names[1], names[0]), vec![(1.0, c), (1.0, b), (-1.0, a)]),
+        (format!("trained on {}", names[3]), vec![(1.0, d)]),
     ];
-    let line = |(what, vector): (String, Vector)| {
-        let on =
-            |alpha: f64, examples: &Arc<_>| learned[3].question(&vector.model(&ground.start, alpha as f32), examples);
+    let line = |(what, sum): (String, Vec<(f64, &Arc<Vector>)>)| {
+        let on = |alpha: f64, examples: &Arc<_>| {
+            let scaled = sum.iter().map(|(sign, vector)| (sign * alpha, Arc::clone(vector)));
+            learned[3].question(&scaled.collect::<Vec<_>>(), examples)
+        };
         let images = &learned[3].images;
         let tried: Vec<_> = alphas.iter().map(|alpha| on(*alpha, &images.search)).collect();
-        let alpha = alphas[highest(&ground.accuracies(&tried)?)];
-        let found = ground.accuracies(&[on(alpha, &images.test), on(1.0, &images.test)])?;
+        let alpha = alphas[highest(&accuracies(ground, &tried)?)];
+        let found = accuracies(ground, &[on(alpha, &images.test), on(1.0, &images.test)])?;
         Ok(AnalogyLine { what, alpha, accuracy: found[0], at_one: found[1] })
     };
-    let lines = vectors.into_iter().map(line).collect::<Result<_>>()?;
+    let lines = sums.into_iter().map(line).collect::<Result<_>>()?;
     Ok(Analogy { name: name.to_owned(), row: row.to_owned(), seed, lines })
 }

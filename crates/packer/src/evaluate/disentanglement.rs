@@ -11,11 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::addition::Learned;
-use super::answers::{Question, answers};
+use super::answers::answers;
 use super::coefficient::mean;
 use super::ground::{Ground, spread};
 use super::suite::MapSettings;
-use super::vectors::Vector;
 use crate::error::Result;
 
 /// The error over the grid, of one pair of tasks, as one row has learned them with one seed.
@@ -39,7 +38,7 @@ pub struct ErrorMap {
 
 /// The map of `pair`.
 pub(crate) fn map(
-    ground: &Ground,
+    ground: &Ground<'_>,
     settings: &MapSettings,
     (row, seed): (&str, u64),
     names: &[String; 2],
@@ -47,20 +46,18 @@ pub(crate) fn map(
 ) -> Result<ErrorMap> {
     let alphas = settings.grid().values();
     let images = pair.map(|learned| Arc::new(spread((*learned.images.test).clone(), settings.images)));
-    let question = |task: usize, vector: &Vector| {
-        let model = vector.model(&ground.start, 1.0);
-        Question { model, head: Arc::clone(&pair[task].head), examples: Arc::clone(&images[task]) }
-    };
-    let ask = |questions: &[Question]| answers(&ground.crew, &ground.device, questions);
-    let alone = |task: usize, alpha: &f64| question(task, &Vector::sum(&[(*alpha as f32, &pair[task].vector)]));
-    let alone = [0, 1].map(|task| ask(&alphas.iter().map(|alpha| alone(task, alpha)).collect::<Vec<_>>()));
+    let times = |task: usize, alpha: f64| (alpha, Arc::clone(&pair[task].vector));
+    let alone = |task: usize, alpha: &f64| pair[task].question(&[times(task, *alpha)], &images[task]);
+    let alone =
+        [0, 1].map(|task| answers(ground, &alphas.iter().map(|alpha| alone(task, alpha)).collect::<Vec<_>>()));
     let [first, second] = alone;
     let alone = [first?, second?];
     let mut errors = Vec::with_capacity(alphas.len() * alphas.len());
     for (of_second, b) in alphas.iter().enumerate() {
         for (of_first, a) in alphas.iter().enumerate() {
-            let both = Vector::sum(&[(*a as f32, &pair[0].vector), (*b as f32, &pair[1].vector)]);
-            let answered = ask(&[question(0, &both), question(1, &both)])?;
+            let both = [times(0, *a), times(1, *b)];
+            let both = [0, 1].map(|task| pair[task].question(&both, &images[task]));
+            let answered = answers(ground, &both)?;
             errors.push(differing(&answered[0], &alone[0][of_first]) + differing(&answered[1], &alone[1][of_second]));
         }
     }

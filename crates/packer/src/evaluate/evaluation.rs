@@ -8,7 +8,7 @@
 //! | `costs.json` | what differs between two machines: seconds and memory ([`Costs`]) |
 //! | `tables.md` | the tables of both |
 //!
-//! **Stopping.** The flag is looked at between two steps of a run and between two rows. The same call again goes on from there,
+//! **Stopping.** The flag is looked at between two steps of a run, and while a row is judged before a network is asked. The same call again goes on from there,
 //! and what it writes has the bytes that it would have had.
 
 use std::collections::HashMap;
@@ -88,10 +88,17 @@ pub fn evaluate(suite: &Suite, out: &Path, watch: &mut dyn Watch, stop: &AtomicB
     let judged = out.join("judged");
     fs::create_dir_all(&judged).map_err(|cause| Error::io("create", &judged, cause))?;
     let Some(base) = runs::base(suite, out, watch, stop)? else { return Ok(Ending::Stopped) };
-    let Some(trained) = train_all(suite, &base, out, watch, stop)? else { return Ok(Ending::Stopped) };
-
-    let ground = Ground::open(suite, &base)?;
-    let Some(found) = measure_all(suite, &ground, &trained, &judged, watch, stop)? else { return Ok(Ending::Stopped) };
+    // All that the suite names is opened once before anything is trained on it.
+    let ground = Ground::open(suite, &base, stop)?;
+    let digests = digests(suite, &ground, &base)?;
+    let Some(trained) = train_all(suite, (&base, &ground.base), &digests, out, watch, stop)? else {
+        return Ok(Ending::Stopped);
+    };
+    let found = match measure_all(suite, &ground, &trained, &judged, watch) {
+        // What else may have failed after the flag was raised fails again when the evaluation goes on.
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(Ending::Stopped),
+        found => found?,
+    };
     let control_of_base = ground.control.as_ref().map(|control| control.of_base[1]);
     let results = Results {
         suite: suite.name.clone(),
@@ -111,19 +118,15 @@ pub fn evaluate(suite: &Suite, out: &Path, watch: &mut dyn Watch, stop: &AtomicB
 
 fn measure_all(
     suite: &Suite,
-    ground: &Ground,
+    ground: &Ground<'_>,
     trained: &[Made],
     folder: &Path,
     watch: &mut dyn Watch,
-    stop: &AtomicBool,
-) -> Result<Option<Found>> {
+) -> Result<Found> {
     let mut found = Found::default();
     for &seed in &suite.seeds {
         let mut shelf = Shelf::default();
         for name in suite.methods.names() {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
             watch.part(&Part::Judge { row: name.to_owned(), seed });
             let of_row = trained.iter().filter(|made| made.method == name && made.seed == seed);
             let runs = of_row.map(|made| (made.task.as_str(), &made.trained)).collect();
@@ -144,7 +147,7 @@ fn measure_all(
             }
         }
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// All that is measured of a method with a seed.
@@ -193,6 +196,20 @@ fn measure_row(row: &mut Row<'_>, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
+/// What identifies the data of each task.
+fn digests<'s>(suite: &'s Suite, ground: &Ground<'_>, base: &Path) -> Result<Vec<(&'s str, String)>> {
+    let mut shelf = Shelf::default();
+    let mut digests: Vec<(&str, String)> = Vec::new();
+    for (method, task) in suite.runs() {
+        let recipe = suite.recipe(method, task, suite.seeds[0], base)?;
+        let images = shelf.images(ground, &recipe, suite.search_images)?;
+        if !digests.iter().any(|(known, _)| *known == task) {
+            digests.push((task, images.digest.to_string()));
+        }
+    }
+    Ok(digests)
+}
+
 /// A run, and whose it is.
 struct Made {
     method: String,
@@ -203,7 +220,8 @@ struct Made {
 
 fn train_all(
     suite: &Suite,
-    base: &Path,
+    (base, base_digest): (&Path, &str),
+    digests: &[(&str, String)],
     out: &Path,
     watch: &mut dyn Watch,
     stop: &AtomicBool,
@@ -211,7 +229,11 @@ fn train_all(
     let mut all = Vec::new();
     for &seed in &suite.seeds {
         for (method, task) in suite.runs() {
-            let trained = runs::run(suite, [method, task], (seed, base), out, watch, stop)?;
+            let recipe = suite.recipe(method, task, seed, base)?;
+            let is_felt = |other: &str| other == task || recipe.curvature().is_some();
+            let data = digests.iter().filter(|(other, _)| is_felt(other)).map(|(_, digest)| digest.as_str());
+            let identity = [base_digest].into_iter().chain(data).collect::<Vec<_>>().join(" ");
+            let trained = runs::run(recipe, [method, task], &identity, out, watch, stop)?;
             let Some(trained) = trained else { return Ok(None) };
             all.push(Made { method: method.to_owned(), task: task.to_owned(), seed, trained });
         }

@@ -1,12 +1,16 @@
 //! What all of an evaluation stands on: the base, opened once, and images prepared for it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
-use taskvec_bundle::Head;
+use sha2::{Digest as _, Sha256};
+use taskvec_bundle::{BASE_FILE, Head, MODEL_FILE};
 use taskvec_dataset::{Dataset, Split};
+use taskvec_pack::Digest;
 
 use super::answers::{Question, accuracies};
 use super::suite::{Control, Suite};
@@ -14,19 +18,22 @@ use super::{class_means_head, features};
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::model::Model;
 use crate::recipe::{HeadRecipe, Recipe};
 use crate::task::Task;
 use crate::train::Start;
 
 /// Images of the control that choose, and as many that judge, at most.
-const CONTROL_IMAGES_MAX: usize = 1000;
+const CONTROL_IMAGES_MAX: usize = 500;
 
 /// Base, cores and control.
-pub(crate) struct Ground {
+pub(crate) struct Ground<'a> {
+    /// Looked at before a network is asked.
+    pub(crate) stop: &'a AtomicBool,
     pub(crate) crew: Crew,
     pub(crate) device: Device,
     pub(crate) start: Start,
+    /// Digest of the bundle's description and of its file of weights, heads and all: a fingerprint covers the weights alone.
+    pub(crate) base: String,
     pub(crate) control: Option<ControlGround>,
 }
 
@@ -52,32 +59,34 @@ pub(crate) struct Images {
     pub(crate) test: Arc<Examples>,
     /// How many the runs learn from.
     pub(crate) train_count: usize,
+    /// Digest of the data, before the split.
+    pub(crate) digest: Digest,
 }
 
 /// Images by what they depend on, so that rows of one seed share them.
 #[derive(Default)]
 pub(crate) struct Shelf(HashMap<String, Images>);
 
-impl Ground {
+impl<'a> Ground<'a> {
     /// The base in the bundle at `base`, and the control of `suite`.
-    pub(crate) fn open(suite: &Suite, base: &Path) -> Result<Ground> {
+    pub(crate) fn open(suite: &Suite, base: &Path, stop: &'a AtomicBool) -> Result<Ground<'a>> {
         let (crew, device) = (Crew::for_this_machine(usize::MAX), Device::flex());
         let start = Start::from_bundle(base, &device)?;
-        let mut ground = Ground { crew, device, start, control: None };
+        let mut hash = Sha256::new();
+        for name in [BASE_FILE, MODEL_FILE] {
+            let path = base.join(name);
+            hash.update(fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?);
+        }
+        let base = Digest(hash.finalize().into()).to_string();
+        let mut ground = Ground { stop, crew, device, start, base, control: None };
         ground.control = suite.control.as_ref().map(|control| ground.control(suite, control)).transpose()?;
         Ok(ground)
     }
 
     /// What identifies base and control.
     pub(crate) fn identity(&self) -> String {
-        let base = self.start.fingerprint().map(|fingerprint| fingerprint.to_string()).unwrap_or_default();
         let control = self.control.as_ref().map(|control| control.identity.as_str()).unwrap_or_default();
-        format!("{base} {control}")
-    }
-
-    /// Accuracies of many, see [`accuracies`].
-    pub(crate) fn accuracies(&self, questions: &[Question]) -> Result<Vec<f64>> {
-        accuracies(&self.crew, &self.device, questions)
+        format!("{} {control}", self.base)
     }
 
     fn control(&self, suite: &Suite, control: &Control) -> Result<ControlGround> {
@@ -110,11 +119,11 @@ impl Ground {
         let (head, search, test) =
             (Arc::new(head), examples(&search, CONTROL_IMAGES_MAX)?, examples(&test, CONTROL_IMAGES_MAX)?);
         let question = |examples| Question {
-            model: Model::from(&self.start.network),
+            sum: Vec::new(),
             head: Arc::clone(&head),
             examples: Arc::clone(examples),
         };
-        let of_base = self.accuracies(&[question(&search), question(&test)])?;
+        let of_base = accuracies(self, &[question(&search), question(&test)])?;
         Ok(ControlGround { of_base: [of_base[0], of_base[1]], head, search, test, identity })
     }
 
@@ -137,7 +146,7 @@ impl Shelf {
     ///
     /// # Errors
     /// `Usage` when there is none to choose or to judge by; those of the data.
-    pub(crate) fn images(&mut self, ground: &Ground, recipe: &Recipe, search_max: usize) -> Result<Images> {
+    pub(crate) fn images(&mut self, ground: &Ground<'_>, recipe: &Recipe, search_max: usize) -> Result<Images> {
         let key = format!(
             "{:?} {:?} {:?} {} {} {}",
             recipe.data_paths(),
@@ -153,13 +162,13 @@ impl Shelf {
         let task = Task::open(recipe, &ground.start.preprocessing)?;
         for (what, examples) in [("held-out", &task.held_out), ("test", &task.test)] {
             if examples.is_empty() {
-                let clause = format!("run `{}` has no {what} image", recipe.name);
+                let clause = format!("`{}` has no {what} image", recipe.name);
                 return Err(Error::usage(clause)
                     .with_help("coefficients are chosen on held-out images and judged on test images"));
             }
         }
         let search = Arc::new(spread(Arc::unwrap_or_clone(task.held_out), search_max));
-        let images = Images { search, test: task.test, train_count: task.train.len() };
+        let images = Images { search, test: task.test, train_count: task.train.len(), digest: task.digest };
         self.0.insert(key, images.clone());
         Ok(images)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::addition::{Addition, Learned, addition};
-use super::answers::Question;
+use super::answers::{Question, accuracies};
 use super::ground::{ControlGround, Ground};
 use super::negation::{Candidate, Negation, choose};
 use super::row::Row;
@@ -84,7 +84,7 @@ pub(crate) fn judge_merge(row: &mut Row<'_>, name: &str, merge: &MergeRow) -> Re
     let learned = names.iter().map(|task| row.learned(task)).collect::<Result<Vec<_>>>()?;
     let outcome = |(task, learned): (&&str, &Arc<Learned>)| Ok(task_outcome(task, learned, row.trained(task)?));
     let tasks = names.iter().zip(&learned).map(outcome).collect::<Result<_>>()?;
-    let vectors: Vec<&Vector> = learned.iter().map(|learned| &learned.vector).collect();
+    let vectors: Vec<&Vector> = learned.iter().map(|learned| &*learned.vector).collect();
     let merged = Vector::merged(&ground.start, &merge.settings(names.iter().copied(), row.seed), &vectors)?;
     let alphas = merge.alphas.unwrap_or(suite.alphas).values();
     Ok(Outcome {
@@ -92,7 +92,7 @@ pub(crate) fn judge_merge(row: &mut Row<'_>, name: &str, merge: &MergeRow) -> Re
         of: Some(merge.of.clone()),
         seed: row.seed,
         tasks,
-        addition: addition(ground, &learned, &alphas, Some(&merged))?,
+        addition: addition(ground, &learned, &alphas, Some(merged))?,
         negation: Vec::new(),
     })
 }
@@ -113,20 +113,26 @@ fn task_outcome(task: &str, learned: &Learned, trained: &Trained) -> TaskOutcome
 
 /// The coefficient at which `learned` is taken away, with what that does to the images that judge.
 fn negate(
-    ground: &Ground,
+    ground: &Ground<'_>,
     control: &ControlGround,
     learned: &Learned,
     alphas: &[f64],
     threshold: f64,
 ) -> Result<Option<Candidate>> {
-    let measure = |alpha: f64, target, of_control| {
-        let model = learned.vector.model(&ground.start, -alpha as f32);
-        let (head, examples) = (Arc::clone(&control.head), Arc::clone(of_control));
-        let questions = [learned.question(&model, target), Question { model, head, examples }];
-        let found = ground.accuracies(&questions)?;
-        Ok(Candidate { alpha, target: found[0], control: found[1] })
+    let less = |alpha: f64| vec![(-alpha, Arc::clone(&learned.vector))];
+    let of_control = |alpha: f64, examples: &Arc<_>| Question {
+        sum: less(alpha),
+        head: Arc::clone(&control.head),
+        examples: Arc::clone(examples),
     };
-    let candidates = alphas.iter().map(|alpha| measure(*alpha, &learned.images.search, &control.search));
-    let chosen = choose(&candidates.collect::<Result<Vec<_>>>()?, control.of_base[0], threshold);
-    chosen.map(|chosen| measure(chosen.alpha, &learned.images.test, &control.test)).transpose()
+    let targets: Vec<_> =
+        alphas.iter().map(|alpha| learned.question(&less(*alpha), &learned.images.search)).collect();
+    let tried: Vec<(f64, f64)> = alphas.iter().copied().zip(accuracies(ground, &targets)?).collect();
+    let chosen = choose(&tried, threshold * control.of_base[0], |alpha| {
+        Ok(accuracies(ground, &[of_control(alpha, &control.search)])?[0])
+    })?;
+    let Some(Candidate { alpha, .. }) = chosen else { return Ok(None) };
+    let questions = [learned.question(&less(alpha), &learned.images.test), of_control(alpha, &control.test)];
+    let found = accuracies(ground, &questions)?;
+    Ok(Some(Candidate { alpha, target: found[0], control: found[1] }))
 }

@@ -63,7 +63,7 @@ struct Subject<'a> {
 
 /// The localization of a task against the control, whose labels do not count: of the base, and of a network that was drawn.
 pub(crate) fn localizations(
-    ground: &Ground,
+    ground: &Ground<'_>,
     settings: &KernelSettings,
     (name, seed): (&str, u64),
     [task, control]: [&Arc<Examples>; 2],
@@ -101,7 +101,7 @@ pub(crate) fn localizations(
 }
 
 /// `[count, count]`, row-major.
-fn kernel(ground: &Ground, subject: &Subject<'_>, seed: u64, images: &Arc<Examples>, draws: usize) -> Vec<f64> {
+fn kernel(ground: &Ground<'_>, subject: &Subject<'_>, seed: u64, images: &Arc<Examples>, draws: usize) -> Vec<f64> {
     let count = images.len();
     let places: Arc<HashMap<_, usize>> =
         Arc::new(subject.tensors.iter().enumerate().map(|(place, tensor)| (tensor.id, place)).collect());

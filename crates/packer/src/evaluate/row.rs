@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use taskvec_pack::Digest;
 
 use super::addition::Learned;
-use super::answers::Question;
+use super::answers::{Question, accuracies};
 use super::ground::{Ground, Shelf};
 use super::runs::Trained;
 use super::suite::Suite;
@@ -24,7 +24,7 @@ const DOMAIN: &[u8] = b"taskvec evaluation v1\0";
 /// A method with one seed.
 pub(crate) struct Row<'a> {
     pub(crate) suite: &'a Suite,
-    pub(crate) ground: &'a Ground,
+    pub(crate) ground: &'a Ground<'a>,
     pub(crate) shelf: &'a mut Shelf,
     pub(crate) name: &'a str,
     pub(crate) seed: u64,
@@ -64,14 +64,12 @@ impl<'a> Row<'a> {
         let images = self.shelf.images(ground, &trained.recipe, self.suite.search_images)?;
         let head = Arc::new(read_head(&trained.folder)?);
         let is_linearized = self.is_linearized || trained.recipe.linearized;
-        let vector = Vector::between(&ground.start, &trained.folder.join(TUNED_FILE), is_linearized)?;
-        let question = |alpha, examples| Question {
-            model: vector.model(&ground.start, alpha),
-            head: Arc::clone(&head),
-            examples: Arc::clone(examples),
-        };
-        let questions = [question(1.0, &images.search), question(1.0, &images.test), question(0.0, &images.test)];
-        let found = ground.accuracies(&questions)?;
+        let vector = Arc::new(Vector::between(&ground.start, &trained.folder.join(TUNED_FILE), is_linearized)?);
+        let question = |sum, examples| Question { sum, head: Arc::clone(&head), examples: Arc::clone(examples) };
+        let own = || vec![(1.0, Arc::clone(&vector))];
+        let questions =
+            [question(own(), &images.search), question(own(), &images.test), question(vec![], &images.test)];
+        let found = accuracies(ground, &questions)?;
         let learned = Arc::new(Learned { vector, head, images, single: [found[0], found[1]], base: found[2] });
         self.opened.insert(task.to_owned(), Arc::clone(&learned));
         Ok(learned)

@@ -1,13 +1,16 @@
 //! Every run of a suite: trained, or found trained; packed; with what it cost.
 //!
-//! A run lies in `runs/METHOD/TASK/seed-N-DIGEST` of the output folder, `DIGEST` the beginning of its recipe's, so that a suite may
-//! change and finds again what has not. Nothing else is in memory while they are made, so that what a run takes can be measured.
+//! A run lies in `runs/METHOD/TASK/seed-N-DIGEST` of the output folder, `DIGEST` the beginning of one of its recipe, of the base and of
+//! the data, so that a suite may change and finds again what has not. Only base and control are in memory besides while runs are
+//! made, so that what they take can be measured.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use taskvec_pack::Digest;
 
 use super::suite::Suite;
 use super::watch::{Part, Watch};
@@ -66,17 +69,17 @@ pub struct RunCost {
     pub cost: Cost,
 }
 
-/// Trains and packs the run of `recipe` in its folder under `out`; none if it was stopped.
+/// Trains and packs the run of `recipe` in its folder under `out`; none if it was stopped. `identity` says of which base and data.
 pub(crate) fn run(
-    suite: &Suite,
+    recipe: Recipe,
     [method, task]: [&str; 2],
-    (seed, base): (u64, &Path),
+    identity: &str,
     out: &Path,
     watch: &mut dyn Watch,
     stop: &AtomicBool,
 ) -> Result<Option<Trained>> {
-    let recipe = suite.recipe(method, task, seed, base)?;
-    let digest = recipe.digest().to_string();
+    let seed = recipe.seed;
+    let digest = Digest(Sha256::digest(format!("{} {identity}", recipe.digest())).into()).to_string();
     let name = format!("seed-{seed}-{}", &digest[..8]);
     let folder = out.join("runs").join(method).join(task).join(name);
     let part = Part::Run { method: method.to_owned(), task: task.to_owned(), seed };

@@ -1,28 +1,42 @@
-//! Task vectors in memory, and the models that base and vectors make.
+//! Task vectors in memory, and the networks that base and vectors make.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::TensorData;
+use burn::module::ParamId;
+use burn::tensor::{Device, Tensor, TensorData};
 use taskvec_bundle::TensorFile;
+use taskvec_networks::Network;
 
 use crate::edit::{MergeSettings, ModelsInMemory, TensorInMemory, merged_deltas};
 use crate::error::{Error, Result};
+use crate::examples::Examples;
 use crate::finetune::leaves::{HostTensor, host_tensors, replaced};
-use crate::model::Model;
 use crate::train::Start;
 
 /// Tuned minus base, of the tensors in which that is not zero.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(crate) struct Vector {
     /// By place in [`Start::tensors`], in order.
     tensors: Vec<(usize, Vec<f32>)>,
-    /// Whether the model is linear in it.
+    /// Whether the network is linear in it.
     is_linearized: bool,
+    /// What the linearized network says of the images that it was asked about.
+    lines: Mutex<Vec<(Arc<Examples>, Arc<Line>)>>,
+}
+
+/// Features of images along a vector of the linearized network: `value + alpha * derivative` at the coefficient alpha.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// `[images, feature_width]`, row-major: the features of the base.
+    pub(crate) value: Vec<f32>,
+    /// Of the same shape.
+    pub(crate) derivative: Vec<f32>,
 }
 
 impl Vector {
-    /// From the base to the weights in the file at `tuned`; `is_linearized` says how the model is to compute.
+    /// From the base to the weights in the file at `tuned`; `is_linearized` says how the network is to compute.
     ///
     /// # Errors
     /// `Io`, `Damaged`; `Mismatch` when the weights are another network's.
@@ -36,7 +50,11 @@ impl Vector {
             pairs.map(|(tuned, base)| tuned - base).collect::<Vec<f32>>()
         });
         let changed = |(_, deltas): &(usize, Vec<f32>)| deltas.iter().any(|delta| *delta != 0.0);
-        Ok(Vector { tensors: deltas.enumerate().filter(changed).collect(), is_linearized })
+        Ok(Vector::new(deltas.enumerate().filter(changed).collect(), is_linearized))
+    }
+
+    fn new(tensors: Vec<(usize, Vec<f32>)>, is_linearized: bool) -> Vector {
+        Vector { tensors, is_linearized, lines: Mutex::default() }
     }
 
     /// The sum of `vectors`, each times its coefficient, added up in their order.
@@ -49,7 +67,7 @@ impl Vector {
             }
         }
         let is_linearized = vectors.iter().any(|(_, vector)| vector.is_linearized);
-        Vector { tensors: sums.into_iter().collect(), is_linearized }
+        Vector::new(sums.into_iter().collect(), is_linearized)
     }
 
     /// The vectors, merged as `settings` say.
@@ -61,32 +79,52 @@ impl Vector {
         let nothing = vec![0.0; longest];
         let tensor = |(place, base): (usize, &'s HostTensor)| {
             let none = &nothing[..base.values.len()];
-            let deltas = vectors.iter().map(|vector| vector.deltas(place).unwrap_or(none)).collect();
+            let deltas = vectors.iter().map(|vector| vector.of_tensor(place).unwrap_or(none)).collect();
             TensorInMemory { name: &base.name, shape: &base.shape, base: &base.values, deltas }
         };
         let models = ModelsInMemory::new(start.tensors.iter().enumerate().map(tensor).collect())?;
         let merged = merged_deltas(settings, &models)?;
         let is_linearized = vectors.iter().any(|vector| vector.is_linearized);
         let changed = |(_, deltas): &(usize, Vec<f32>)| deltas.iter().any(|delta| *delta != 0.0);
-        Ok(Vector { tensors: merged.into_iter().enumerate().filter(changed).collect(), is_linearized })
+        Ok(Vector::new(merged.into_iter().enumerate().filter(changed).collect(), is_linearized))
     }
 
     /// What it changes of the tensor at this place of [`Start::tensors`].
-    fn deltas(&self, place: usize) -> Option<&[f32]> {
+    fn of_tensor(&self, place: usize) -> Option<&[f32]> {
         self.tensors.iter().find(|(known, _)| *known == place).map(|(_, deltas)| &deltas[..])
     }
 
-    /// The model of base + alpha * this.
-    pub(crate) fn model(&self, start: &Start, alpha: f32) -> Model {
-        let tensors = || self.tensors.iter().map(|(place, deltas)| (&start.tensors[*place], deltas));
-        if self.is_linearized {
-            let scaled = |deltas: &[f32]| deltas.iter().map(|delta| alpha * delta).collect();
-            return Model::along(&start.network, tensors().map(|(base, deltas)| (base.id, scaled(deltas))));
-        }
-        let moved = |(base, deltas): (&HostTensor, &Vec<f32>)| {
-            let values = base.values.iter().zip(deltas).map(|(base, delta)| base + alpha * delta);
+    /// Whether the network is linear in it.
+    pub(crate) fn is_linearized(&self) -> bool {
+        self.is_linearized
+    }
+
+    /// Base plus this.
+    pub(crate) fn network(&self, start: &Start) -> Network {
+        let moved = |(place, deltas): &(usize, Vec<f32>)| {
+            let base = &start.tensors[*place];
+            let values = base.values.iter().zip(deltas).map(|(base, delta)| base + delta);
             (base.id, TensorData::new(values.collect::<Vec<f32>>(), base.shape.clone()))
         };
-        Model::Whole(replaced(start.network.clone(), tensors().map(moved).collect::<HashMap<_, _>>()))
+        replaced(start.network.clone(), self.tensors.iter().map(moved).collect::<HashMap<_, _>>())
+    }
+
+    /// This, flat, by the parameters of the base's network.
+    pub(crate) fn deltas(&self, start: &Start, device: &Device) -> HashMap<ParamId, Tensor<1>> {
+        let flat = |(place, deltas): &(usize, Vec<f32>)| {
+            (start.tensors[*place].id, Tensor::from_floats(deltas.as_slice(), device))
+        };
+        self.tensors.iter().map(flat).collect()
+    }
+
+    /// What the linearized network says of these images, if it was asked before.
+    pub(crate) fn line(&self, examples: &Arc<Examples>) -> Option<Arc<Line>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().find(|(known, _)| Arc::ptr_eq(known, examples)).map(|(_, line)| Arc::clone(line))
+    }
+
+    /// Keeps what the linearized network has said of these images.
+    pub(crate) fn keep(&self, examples: &Arc<Examples>, line: Line) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(examples), Arc::new(line)));
     }
 }
