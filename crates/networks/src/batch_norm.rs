@@ -58,13 +58,22 @@ impl BatchNorm {
     }
 
     pub(crate) fn inverse_deviation(&self) -> Tensor<1> {
-        self.running_var.val().add_scalar(self.epsilon).sqrt().recip()
+        self.inverse_of(self.running_var.val())
+    }
+
+    fn inverse_of(&self, variance: Tensor<1>) -> Tensor<1> {
+        variance.add_scalar(self.epsilon).sqrt().recip()
     }
 
     /// `x` times a factor for each channel, plus a number for each.
     pub(crate) fn applied(&self, x: Tensor<4>) -> Tensor<4> {
-        let scale = self.weight.val() * self.inverse_deviation();
-        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        self.applied_with(x, self.running_mean.val(), self.running_var.val())
+    }
+
+    /// The same by other statistics than its own.
+    pub(crate) fn applied_with(&self, x: Tensor<4>, mean: Tensor<1>, variance: Tensor<1>) -> Tensor<4> {
+        let scale = self.weight.val() * self.inverse_of(variance);
+        let shift = self.bias.val() - mean * scale.clone();
         x * per_channel(scale) + per_channel(shift)
     }
 }

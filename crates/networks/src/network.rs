@@ -1,12 +1,14 @@
 //! A network of any of the families.
 
-use burn::module::Module;
+use std::collections::HashMap;
+
+use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::{LinearizedConfig, NetworkConfig};
 use crate::error::Result;
 use crate::mobilenet_v1::MobileNetV1;
-use crate::pass::{Pass, Plain, Recording, Tangent};
+use crate::pass::{Measured, Pass, Plain, Recording, Tangent, plain};
 use crate::resnet::ResNet;
 use crate::source::Source;
 use crate::vit::Vit;
@@ -66,7 +68,7 @@ impl Network {
     /// # Panics
     /// When `pixels` has another size than the network's description says.
     pub fn features(&self, pixels: Tensor<4>) -> Tensor<2> {
-        self.run(&mut Plain, pixels)
+        self.run(&mut plain(), pixels)
     }
 
     /// The features of the first-order approximation of this network, which is plain: `features + J delta`, with the deltas of
@@ -92,6 +94,18 @@ impl Network {
     /// As [`Network::features`]; `pixels` is plain, and has as many images as `recording` was made for.
     pub fn recorded_features(&self, recording: &mut Recording, pixels: Tensor<4>) -> Tensor<2> {
         self.run(recording, pixels)
+    }
+
+    /// The statistics that batch norms have on these images, each behind those before it, which have theirs: by burn's name of
+    /// `running_mean` and of `running_var`. Variances are the images' own, divided by their number (PyTorch's running ones by one
+    /// less). Empty for a network without batch norms. The network is plain.
+    ///
+    /// # Shapes
+    /// As [`Network::features`]; each statistic `[channels]`.
+    pub fn measured_statistics(&self, pixels: Tensor<4>) -> HashMap<ParamId, Tensor<1>> {
+        let mut pass = Plain(Measured::default());
+        self.run(&mut pass, pixels);
+        pass.0.0
     }
 
     /// Whether it has ReLUs, behind which a unit may be shut for good: then no image ever reaches the weights that make it and

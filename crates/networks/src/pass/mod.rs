@@ -7,6 +7,7 @@
 //!
 //! What has no parameters and is linear in its input (cutting, turning, scaling, averaging) goes by [`Pass::through`].
 
+mod measured;
 mod plain;
 mod recording;
 mod tangent;
@@ -22,7 +23,8 @@ use crate::conv::Conv;
 use crate::layer_norm::LayerNorm;
 use crate::linear::Linear;
 
-pub(crate) use plain::Plain;
+pub(crate) use measured::Measured;
+pub(crate) use plain::{Plain, plain};
 pub use recording::{LayerRecord, Recording, Squares};
 pub use tangent::Tangent;
 

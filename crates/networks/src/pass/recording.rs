@@ -14,7 +14,7 @@ use burn::tensor::module::unfold4d;
 use burn::tensor::ops::UnfoldOptions;
 use burn::tensor::{Gradients, Tensor};
 
-use super::{Affine, Pass, Plain};
+use super::{Affine, Pass, plain};
 use crate::batch_norm::{BatchNorm, per_channel};
 use crate::config::Gelu;
 use crate::conv::Conv;
@@ -211,31 +211,31 @@ impl Pass for Recording {
     }
 
     fn add<const D: usize>(&mut self, a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-        Plain.add(a, b)
+        plain().add(a, b)
     }
 
     fn join<const D: usize>(&mut self, a: Tensor<D>, b: Tensor<D>, side: usize) -> Tensor<D> {
-        Plain.join(a, b, side)
+        plain().join(a, b, side)
     }
 
     fn matmul<const D: usize>(&mut self, a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
-        Plain.matmul(a, b)
+        plain().matmul(a, b)
     }
 
     fn softmax<const D: usize>(&mut self, x: Tensor<D>, side: usize) -> Tensor<D> {
-        Plain.softmax(x, side)
+        plain().softmax(x, side)
     }
 
     fn gelu<const D: usize>(&mut self, x: Tensor<D>, kind: Gelu) -> Tensor<D> {
-        Plain.gelu(x, kind)
+        plain().gelu(x, kind)
     }
 
     fn relu<const D: usize>(&mut self, x: Tensor<D>, highest: Option<f64>) -> Tensor<D> {
-        Plain.relu(x, highest)
+        plain().relu(x, highest)
     }
 
     fn repeat(&mut self, parameter: &Param<Tensor<3>>, batch: usize) -> Tensor<3> {
-        let repeated = Plain.repeat(parameter, batch);
+        let repeated = plain().repeat(parameter, batch);
         let [_, rows, width] = repeated.dims();
         if !self.wants(parameter.id) {
             return Tensor::from_inner(repeated);
@@ -256,7 +256,7 @@ impl Pass for Recording {
         let weight = self.wants(layer.weight.id).then_some((layer.weight.id, Role::Matrix));
         let bias = layer.bias.filter(|bias| self.wants(bias.id)).map(|bias| bias.id);
         if weight.is_none() && bias.is_none() {
-            return Plain.affine(x, layer);
+            return plain().affine(x, layer);
         }
         let [rows, _] = x.dims();
         let added = match layer.bias {
@@ -279,7 +279,7 @@ impl Pass for Recording {
         let weight = self.wants(layer.weight.id).then_some((layer.weight.id, Role::Scale));
         let bias = self.wants(layer.bias.id).then_some(layer.bias.id);
         if weight.is_none() && bias.is_none() {
-            return Plain.layer_norm(x, layer);
+            return plain().layer_norm(x, layer);
         }
         let [rows, _] = x.dims();
         let leaf = leaf(layer.bias.val().unsqueeze::<2>().repeat_dim(0, rows));
@@ -297,14 +297,14 @@ impl Pass for Recording {
 
     fn conv(&mut self, x: Tensor<4>, layer: &Conv) -> Tensor<4> {
         if !self.wants(layer.weight.id) {
-            return Plain.conv(x, layer);
+            return plain().conv(x, layer);
         }
         let [_, _, high, wide] = layer.weight.dims();
         let options = UnfoldOptions::new([layer.stride; 2], [layer.padding; 2], [1, 1]);
         let patches = unfold4d(x.clone().inner(), [high, wide], options);
         let [batch, inside, places] = patches.dims();
         let inputs = patches.reshape([batch * layer.groups, inside / layer.groups, places]).swap_dims(1, 2);
-        let y = Plain.conv(x, layer);
+        let y = plain().conv(x, layer);
         let leaf = leaf(y.clone().inner().zeros_like());
         self.waiting.push(Waiting {
             weight: Some((layer.weight.id, Role::Matrix)),
@@ -321,7 +321,7 @@ impl Pass for Recording {
         let weight = self.wants(layer.weight.id).then_some((layer.weight.id, Role::Scale));
         let bias = self.wants(layer.bias.id).then_some(layer.bias.id);
         if weight.is_none() && bias.is_none() {
-            return Plain.batch_norm(x, layer);
+            return plain().batch_norm(x, layer);
         }
         let [batch, channels, height, width] = x.dims();
         let leaf = leaf(per_channel(layer.bias.val()).expand([batch, channels, height, width]).mul_scalar(1.0));

@@ -128,6 +128,19 @@ def scatter(network):
             tensor.copy_((field == "weight") + 0.2 * torch.randn_like(tensor))
 
 
+def measured(network, pixels):
+    """The statistics of `pixels`, as training measures them; but variances divided by the count, as training normalizes by."""
+    counts = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            module.register_forward_hook(lambda _, x, __, name=name: counts.update({name: x[0].numel() // x[0].shape[1]}))
+    network.train()(pixels)
+    unbiased = {name: value for name, value in network.state_dict().items() if "running_" in name}
+    share = lambda name: 1 - 1 / counts[name.rsplit(".", 1)[0]] if name.endswith("var") else 1.0  # noqa: E731
+    return {f"measured.{name}": (value * share(name)).float() for name, value in unbiased.items()}
+
+
 def main(folder):
     from safetensors.torch import save_file
 
@@ -143,7 +156,7 @@ def main(folder):
             pixels = 3.0 * torch.randn(3, config["channels"], side, side)
             tensors = {key: value.clone() for key, value in network.state_dict().items() if value.ndim > 0}
             features = network.double()(pixels.double()).float()
-        tensors |= {"pixels": pixels, "features": features}
+            tensors |= {"pixels": pixels, "features": features} | measured(network, pixels.double())
         (folder / f"{name}.json").write_text(json.dumps(config, indent=2) + "\n")
         save_file(tensors, folder / f"{name}.safetensors")
 
