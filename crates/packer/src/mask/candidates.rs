@@ -282,7 +282,9 @@ impl CandidateTensor {
     /// The elements that a granule is compared with.
     fn field(&self, scope: Scope, granule: &Range<usize>) -> Range<usize> {
         let length = match scope {
-            Scope::PerRow => granule_length(Granule::Row, &self.shape),
+            // A vector is one row, though its granules are its elements.
+            Scope::PerRow if self.shape.len() > 1 => granule_length(Granule::Row, &self.shape),
+            Scope::PerRow => self.open.len(),
             Scope::Global | Scope::PerTensor => self.open.len(),
         };
         let start = granule.start / length * length;

@@ -182,8 +182,8 @@ fn patterns_that_fit_nothing_or_leave_nothing_are_refused() {
 fn a_threshold_within_each_tensor_or_row_is_another_than_the_global_one() {
     let scores = scores(5);
     let first = candidates();
-    // What each tensor, or each of its rows, has of candidates: no class token, and no key biases.
-    let rows = [vec![8; 24], vec![1; 16], vec![8; 300]].concat();
+    // What each tensor, or each of its rows, has of candidates: no class token, and no key biases. A vector is one row.
+    let rows = [vec![8; 24], vec![16], vec![8; 300]].concat();
     for (scope, fields) in [(Scope::PerTensor, vec![192, 16, 2400]), (Scope::PerRow, rows)] {
         for share in [0.02, 0.3, 0.5, 1.0] {
             let mut narrowed = candidates();
@@ -191,7 +191,8 @@ fn a_threshold_within_each_tensor_or_row_is_another_than_the_global_one() {
             let expected: u64 = fields.iter().map(|count| ((*count as f64 * share).round() as u64).max(1)).sum();
             assert_eq!(narrowed.count(), expected, "{scope:?} {share}");
             for (at, tensor) in narrowed.tensors.iter().enumerate() {
-                let length = if scope == Scope::PerRow { lengths()[at] } else { tensor.open.len() };
+                let has_rows = scope == Scope::PerRow && tensor.shape.len() > 1;
+                let length = if has_rows { lengths()[at] } else { tensor.open.len() };
                 for (number, open) in tensor.open.chunks(length).enumerate() {
                     let elements = number * length..(number + 1) * length;
                     let of = |chosen: bool| {
