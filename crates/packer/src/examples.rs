@@ -55,8 +55,35 @@ impl Examples {
     }
 }
 
+/// At most `most` of them, evenly spread over all.
+pub(crate) fn spread(examples: Examples, most: usize) -> Examples {
+    if examples.len() <= most {
+        return examples;
+    }
+    let places = (0..most).map(|place| place * examples.len() / most);
+    let (pixels, labels) =
+        places.map(|at| (examples.image(at), examples.labels[at])).unzip::<_, _, Vec<&[f32]>, Vec<u32>>();
+    Examples { shape: examples.shape, pixels: pixels.concat(), labels }
+}
+
 /// Images of this shape as the input of a network.
 pub(crate) fn input([channels, height, width]: [usize; 3], pixels: Vec<f32>, device: &Device) -> Tensor<4> {
     let batch = pixels.len() / (channels * height * width).max(1);
     Tensor::from_data(TensorData::new(pixels, [batch, channels, height, width]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples(count: u32) -> Examples {
+        Examples { shape: [1, 1, 1], pixels: (0..count).map(|at| at as f32).collect(), labels: (0..count).collect() }
+    }
+
+    #[test]
+    fn fewer_images_are_spread_over_all() {
+        assert_eq!(spread(examples(10), 4).labels, [0, 2, 5, 7]);
+        assert_eq!(spread(examples(10), 4).pixels, [0.0, 2.0, 5.0, 7.0]);
+        assert_eq!(spread(examples(3), 4), examples(3));
+    }
 }

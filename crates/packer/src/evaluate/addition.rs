@@ -10,7 +10,7 @@ use super::coefficient::{highest, mean, mean_normalized, one_by_one};
 use super::ground::{Ground, Images};
 use super::vectors::Vector;
 use crate::error::Result;
-use crate::examples::Examples;
+use crate::examples::{Examples, spread};
 
 /// Held-out images of a task by which coefficients of their own are chosen, at most: each is tried many times.
 const ONE_BY_ONE_IMAGES_MAX: usize = 60;
@@ -26,6 +26,14 @@ pub(crate) struct Learned {
     pub(crate) single: [f64; 2],
     /// Accuracy of the base on the images that judge.
     pub(crate) base: f64,
+}
+
+/// What vectors were merged into.
+pub(crate) struct Merged {
+    /// What no coefficient scales, if there is such a part.
+    pub(crate) stays: Option<Arc<Vector>>,
+    /// What coefficients scale.
+    pub(crate) scaled: Arc<Vector>,
 }
 
 /// What the sum is worth.
@@ -61,12 +69,16 @@ pub(crate) fn addition(
     ground: &Ground<'_>,
     learned: &[Arc<Learned>],
     alphas: &[f64],
-    merged: Option<Vector>,
+    merged: Option<Merged>,
 ) -> Result<Addition> {
     let ones = learned.iter().map(|learned| (1.0, &*learned.vector));
     let is_sum = merged.is_none();
-    let sum = Arc::new(merged.unwrap_or_else(|| Vector::sum(&ones.collect::<Vec<_>>())));
-    let at = |alpha: f64| vec![(alpha, Arc::clone(&sum))];
+    let sum = || Merged { stays: None, scaled: Arc::new(Vector::sum(&ones.collect::<Vec<_>>())) };
+    let merged = merged.unwrap_or_else(sum);
+    let at = |alpha: f64| {
+        let stays = merged.stays.iter().map(|vector| (1.0, Arc::clone(vector)));
+        stays.chain([(alpha, Arc::clone(&merged.scaled))]).collect::<Vec<_>>()
+    };
     let curve = curve(ground, learned, alphas, at)?;
     let alpha = curve[highest(&curve.iter().map(|tried| tried.normalized).collect::<Vec<_>>())].alpha;
     let (mut own, mut per_task) = (Vec::new(), Vec::new());
@@ -115,7 +127,7 @@ fn own_coefficients(ground: &Ground<'_>, learned: &[Arc<Learned>], alphas: &[f64
     let candidates: Vec<f64> = alphas.iter().copied().step_by(ONE_BY_ONE_STRIDE).collect();
     let few: Vec<_> = learned
         .iter()
-        .map(|learned| Arc::new(super::ground::spread((*learned.images.search).clone(), ONE_BY_ONE_IMAGES_MAX)))
+        .map(|learned| Arc::new(spread((*learned.images.search).clone(), ONE_BY_ONE_IMAGES_MAX)))
         .collect();
     let own: Vec<Question> = learned
         .iter()

@@ -97,17 +97,13 @@ fn draw_lines(ground: &Ground<'_>, questions: &[Question]) -> Result<()> {
     });
     let mut parts = mapped(ground, parts.collect::<Vec<_>>())?.into_iter();
     for (vector, examples) in missing {
-        let (values, derivatives): (Vec<_>, Vec<_>) =
-            parts.by_ref().take(examples.len().div_ceil(BATCH)).unzip();
+        let (values, derivatives): (Vec<_>, Vec<_>) = parts.by_ref().take(examples.len().div_ceil(BATCH)).unzip();
         vector.keep(examples, Line { value: values.concat(), derivative: derivatives.concat() });
     }
     Ok(())
 }
 
-fn mapped<T: Send + 'static>(
-    ground: &Ground<'_>,
-    tasks: Vec<impl FnOnce() -> T + Send + 'static>,
-) -> Result<Vec<T>> {
+fn mapped<T: Send + 'static>(ground: &Ground<'_>, tasks: Vec<impl FnOnce() -> T + Send + 'static>) -> Result<Vec<T>> {
     if ground.stop.load(Ordering::Relaxed) {
         return Err(Error::usage("the evaluation was stopped"));
     }
@@ -154,7 +150,10 @@ impl Source {
                 let mut features = lines[0].1.value[part.clone()].to_vec();
                 for (alpha, line) in lines.iter() {
                     let alpha = *alpha as f32;
-                    features.iter_mut().zip(&line.derivative[part.clone()]).for_each(|(sum, slope)| *sum += alpha * slope);
+                    features
+                        .iter_mut()
+                        .zip(&line.derivative[part.clone()])
+                        .for_each(|(sum, slope)| *sum += alpha * slope);
                 }
                 features
             }

@@ -23,7 +23,7 @@ pub struct Claim {
     pub higher: String,
     /// Row that is claimed to have the lower one.
     pub lower: String,
-    /// Mean over the seeds of the higher minus the lower; none where one of them has no such number.
+    /// Mean over the seeds of the higher minus the lower; none where one of them lacks such a number.
     pub difference: Option<f64>,
     /// Standard deviation of these differences; none with fewer than two.
     pub spread: Option<f64>,
@@ -48,18 +48,12 @@ pub(crate) fn claims(suite: &Suite, control_of_base: Option<f64>, outcomes: &[Ou
     suite.checks.iter().map(claim).collect()
 }
 
-/// Mean and spread of the differences, seed by seed. A row that has one number for all seeds has it for each.
-fn compare(higher: &[f64], lower: &[f64]) -> (Option<f64>, Option<f64>) {
-    let count = higher.len().max(lower.len());
-    let at = |values: &[f64], seed: usize| {
-        if values.len() == 1 { values.first().copied() } else { values.get(seed).copied() }
-    };
-    let difference = |seed| Some(at(higher, seed)? - at(lower, seed)?);
-    let Some(differences) = (0..count).map(difference).collect::<Option<Vec<f64>>>().filter(|all| !all.is_empty())
-    else {
-        return (None, None);
-    };
-    (Some(mean(&differences)), (count > 1).then(|| spread(&differences)))
+/// Mean and spread of the differences, seed by seed; none where a seed lacks one of the two numbers.
+fn compare(higher: &[Option<f64>], lower: &[Option<f64>]) -> (Option<f64>, Option<f64>) {
+    let difference = |(higher, lower): (&Option<f64>, &Option<f64>)| Some((*higher)? - (*lower)?);
+    let differences = higher.iter().zip(lower).map(difference).collect::<Option<Vec<f64>>>();
+    let Some(differences) = differences.filter(|all| !all.is_empty()) else { return (None, None) };
+    (Some(mean(&differences)), (differences.len() > 1).then(|| spread(&differences)))
 }
 
 impl fmt::Display for Claim {

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::addition::Learned;
 use super::answers::answers;
 use super::coefficient::mean;
-use super::ground::{Ground, spread};
+use super::ground::Ground;
 use super::suite::MapSettings;
 use crate::error::Result;
+use crate::examples::spread;
 
 /// The error over the grid, of one pair of tasks, as one row has learned them with one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +49,7 @@ pub(crate) fn map(
     let images = pair.map(|learned| Arc::new(spread((*learned.images.test).clone(), settings.images)));
     let times = |task: usize, alpha: f64| (alpha, Arc::clone(&pair[task].vector));
     let alone = |task: usize, alpha: &f64| pair[task].question(&[times(task, *alpha)], &images[task]);
-    let alone =
-        [0, 1].map(|task| answers(ground, &alphas.iter().map(|alpha| alone(task, alpha)).collect::<Vec<_>>()));
+    let alone = [0, 1].map(|task| answers(ground, &alphas.iter().map(|alpha| alone(task, alpha)).collect::<Vec<_>>()));
     let [first, second] = alone;
     let alone = [first?, second?];
     let mut errors = Vec::with_capacity(alphas.len() * alphas.len());

@@ -17,7 +17,7 @@ use super::suite::{Control, Suite};
 use super::{class_means_head, features};
 use crate::crew::Crew;
 use crate::error::{Error, Result};
-use crate::examples::Examples;
+use crate::examples::{Examples, spread};
 use crate::recipe::{HeadRecipe, Recipe};
 use crate::task::Task;
 use crate::train::Start;
@@ -118,11 +118,7 @@ impl<'a> Ground<'a> {
         };
         let (head, search, test) =
             (Arc::new(head), examples(&search, CONTROL_IMAGES_MAX)?, examples(&test, CONTROL_IMAGES_MAX)?);
-        let question = |examples| Question {
-            sum: Vec::new(),
-            head: Arc::clone(&head),
-            examples: Arc::clone(examples),
-        };
+        let question = |examples| Question { sum: Vec::new(), head: Arc::clone(&head), examples: Arc::clone(examples) };
         let of_base = accuracies(self, &[question(&search), question(&test)])?;
         Ok(ControlGround { of_base: [of_base[0], of_base[1]], head, search, test, identity })
     }
@@ -186,31 +182,9 @@ fn halves(split: &Split) -> (Split, Split) {
     (first, second)
 }
 
-/// At most `most` of them, evenly spread over all.
-pub(crate) fn spread(examples: Examples, most: usize) -> Examples {
-    if examples.len() <= most {
-        return examples;
-    }
-    let places = (0..most).map(|place| place * examples.len() / most);
-    let (pixels, labels) =
-        places.map(|at| (examples.image(at), examples.labels[at])).unzip::<_, _, Vec<&[f32]>, Vec<u32>>();
-    Examples { shape: examples.shape, pixels: pixels.concat(), labels }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn examples(count: u32) -> Examples {
-        Examples { shape: [1, 1, 1], pixels: (0..count).map(|at| at as f32).collect(), labels: (0..count).collect() }
-    }
-
-    #[test]
-    fn fewer_images_are_spread_over_all() {
-        assert_eq!(spread(examples(10), 4).labels, [0, 2, 5, 7]);
-        assert_eq!(spread(examples(10), 4).pixels, [0.0, 2.0, 5.0, 7.0]);
-        assert_eq!(spread(examples(3), 4), examples(3));
-    }
 
     #[test]
     fn no_image_of_a_control_chooses_and_judges() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::addition::{Addition, Learned, addition};
+use super::addition::{Addition, Learned, Merged, addition};
 use super::answers::{Question, accuracies};
 use super::ground::{ControlGround, Ground};
 use super::negation::{Candidate, Negation, choose};
@@ -12,6 +12,7 @@ use super::row::Row;
 use super::runs::Trained;
 use super::suite::MergeRow;
 use super::vectors::Vector;
+use crate::edit::MergeMethod;
 use crate::error::Result;
 
 /// What was measured of a row with a seed. The same suite on the same data gives the same.
@@ -85,14 +86,27 @@ pub(crate) fn judge_merge(row: &mut Row<'_>, name: &str, merge: &MergeRow) -> Re
     let outcome = |(task, learned): (&&str, &Arc<Learned>)| Ok(task_outcome(task, learned, row.trained(task)?));
     let tasks = names.iter().zip(&learned).map(outcome).collect::<Result<_>>()?;
     let vectors: Vec<&Vector> = learned.iter().map(|learned| &*learned.vector).collect();
-    let merged = Vector::merged(&ground.start, &merge.settings(names.iter().copied(), row.seed), &vectors)?;
+    let merged = |lambda: Option<f64>| {
+        let mut settings = merge.settings(names.iter().copied(), row.seed);
+        settings.parameters.lambda = lambda.or(settings.parameters.lambda);
+        Vector::merged(&ground.start, &settings, &vectors)
+    };
+    let sum = match merge.merge_method {
+        // Its lambda does not scale the mean.
+        MergeMethod::Cart => {
+            let (mean, whole) = (merged(Some(0.0))?, merged(Some(1.0))?);
+            let scaled = Vector::sum(&[(1.0, &whole), (-1.0, &mean)]);
+            Merged { stays: Some(Arc::new(mean)), scaled: Arc::new(scaled) }
+        }
+        _ => Merged { stays: None, scaled: Arc::new(merged(None)?) },
+    };
     let alphas = merge.alphas.unwrap_or(suite.alphas).values();
     Ok(Outcome {
         row: name.to_owned(),
         of: Some(merge.of.clone()),
         seed: row.seed,
         tasks,
-        addition: addition(ground, &learned, &alphas, Some(merged))?,
+        addition: addition(ground, &learned, &alphas, Some(sum))?,
         negation: Vec::new(),
     })
 }
@@ -125,8 +139,7 @@ fn negate(
         head: Arc::clone(&control.head),
         examples: Arc::clone(examples),
     };
-    let targets: Vec<_> =
-        alphas.iter().map(|alpha| learned.question(&less(*alpha), &learned.images.search)).collect();
+    let targets: Vec<_> = alphas.iter().map(|alpha| learned.question(&less(*alpha), &learned.images.search)).collect();
     let tried: Vec<(f64, f64)> = alphas.iter().copied().zip(accuracies(ground, &targets)?).collect();
     let chosen = choose(&tried, threshold * control.of_base[0], |alpha| {
         Ok(accuracies(ground, &[of_control(alpha, &control.search)])?[0])

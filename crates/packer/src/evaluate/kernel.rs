@@ -23,10 +23,10 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use serde::{Deserialize, Serialize};
 use taskvec_networks::Network;
 
-use super::ground::{Ground, spread};
+use super::ground::Ground;
 use super::suite::KernelSettings;
 use crate::error::{Error, Result};
-use crate::examples::{Examples, input};
+use crate::examples::{Examples, input, spread};
 use crate::finetune::leaves::{HostTensor, each_gradient, host_tensors, tracked};
 use crate::random::Random;
 

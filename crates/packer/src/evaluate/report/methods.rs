@@ -17,7 +17,7 @@ pub(super) fn main_table(suite: &Suite, control_of_base: Option<f64>, outcomes: 
     let columns: Vec<Column> = Column::ALL.into_iter().filter(is_asked).collect();
     let row = |row: &str| {
         let cells = columns.iter().map(|column| {
-            let mut cell = Cell::of(&numbers(*column, row, control_of_base, outcomes), unit(*column));
+            let mut cell = Cell::of_seeds(&numbers(*column, row, control_of_base, outcomes), unit(*column));
             if *column == Column::NegationTarget {
                 cell.remark = none_qualified(row, outcomes);
             }

@@ -66,6 +66,11 @@ pub enum Unit {
 }
 
 impl Cell {
+    /// Mean and spread of one number for each seed that has one; of none, nothing.
+    pub(crate) fn of_seeds(values: &[Option<f64>], unit: Unit) -> Cell {
+        Cell::of(&values.iter().flatten().copied().collect::<Vec<_>>(), unit)
+    }
+
     /// Mean and spread of one number for each seed; of none, nothing.
     pub fn of(values: &[f64], unit: Unit) -> Cell {
         let spread = (values.len() > 1).then(|| spread(values));
@@ -130,25 +135,26 @@ pub(crate) fn number(column: Column, outcome: &Outcome) -> Option<f64> {
     })
 }
 
-/// The number of `column` of the row `row`, one for each seed.
-pub(crate) fn numbers(column: Column, row: &str, control_of_base: Option<f64>, outcomes: &[Outcome]) -> Vec<f64> {
+/// The number of `column` of the row `row`, one for each seed; none where it was not measured.
+pub(crate) fn numbers(
+    column: Column,
+    row: &str,
+    control_of_base: Option<f64>,
+    outcomes: &[Outcome],
+) -> Vec<Option<f64>> {
     if row != ZERO_SHOT {
-        return outcomes
-            .iter()
-            .filter(|outcome| outcome.row == row)
-            .filter_map(|outcome| number(column, outcome))
-            .collect();
+        return outcomes.iter().filter(|outcome| outcome.row == row).map(|outcome| number(column, outcome)).collect();
     }
     // The base is the same for all methods, but heads and images follow the seed.
     let Some(first) = outcomes.first() else { return Vec::new() };
     let base = |outcome: &Outcome| mean(&outcome.tasks.iter().map(|task| task.base).collect::<Vec<_>>());
-    let of_base = outcomes.iter().filter(|outcome| outcome.row == first.row).map(base);
-    match column {
-        Column::AdditionNormalized | Column::Packed | Column::PackBytes | Column::OptimizerBytes => Vec::new(),
-        Column::NegationControl => control_of_base.into_iter().collect(),
-        Column::NegationTarget if control_of_base.is_none() => Vec::new(),
-        _ => of_base.collect(),
-    }
+    let number = |outcome: &Outcome| match column {
+        Column::AdditionNormalized | Column::Packed | Column::PackBytes | Column::OptimizerBytes => None,
+        Column::NegationControl => control_of_base,
+        Column::NegationTarget if control_of_base.is_none() => None,
+        _ => Some(base(outcome)),
+    };
+    outcomes.iter().filter(|outcome| outcome.row == first.row).map(number).collect()
 }
 
 /// Every table of what was measured.

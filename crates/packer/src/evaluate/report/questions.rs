@@ -10,7 +10,8 @@ use crate::evaluate::suite::{AnalogySettings, Profile, Suite};
 /// One table for each profile: its lines are rows, its points columns.
 pub(super) fn profiles(suite: &Suite, outcomes: &[Outcome]) -> Vec<Table> {
     let profile = |(name, profile): (&str, &Profile)| {
-        let cell = |method: &str| Cell::of(&numbers(profile.column, method, None, outcomes), unit(profile.column));
+        let cell =
+            |method: &str| Cell::of_seeds(&numbers(profile.column, method, None, outcomes), unit(profile.column));
         let lines = profile
             .lines
             .iter()

@@ -6,6 +6,7 @@ use taskvec_dataset::spelling::nearest;
 
 use super::fragment::SAID_BY_THE_SUITE;
 use super::{Alphas, AnalogySettings, Named, Suite};
+use crate::edit::MergeMethod;
 use crate::error::{Error, Result};
 use crate::recipe::HeadKind;
 
@@ -103,6 +104,10 @@ impl Suite {
             known("method", std::slice::from_ref(&merge.of), &methods)?;
             let settings = merge.settings(self.merged_tasks().map(|(task, _)| task), 0);
             settings.check().map_err(|error| error.within(format!("merge `{name}`")))?;
+            if merge.merge_method == MergeMethod::Cart && merge.parameters.lambda.is_some() {
+                return Err(Error::usage(format!("merge `{name}` says `lambda`, which is what `cart` is searched by"))
+                    .with_help("leave `lambda` out; `alphas` says which are tried"));
+            }
             merge.alphas.as_ref().map_or(Ok(()), alphas)?;
         }
         for (_, analogy) in self.analogies.iter() {
@@ -143,6 +148,10 @@ impl Suite {
                 }
             }
             known("method", profile.beside.as_slice(), &methods)?;
+            if profile.column.is_bytes() {
+                return Err(Error::usage(format!("profile `{name}` is of bytes, and a profile is of accuracies"))
+                    .with_help("bytes stand in the first table"));
+            }
         }
         Ok(())
     }

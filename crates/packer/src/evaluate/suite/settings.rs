@@ -63,7 +63,7 @@ pub struct MergeRow {
     /// As in a recipe of `taskvec merge`; a weight that is not given is 1, where the method has weights.
     #[serde(default)]
     pub parameters: MergeParameters,
-    /// Coefficients of the merged vector that are tried, instead of the suite's.
+    /// Coefficients of the merged vector that are tried, instead of the suite's. For `cart` they are its lambda.
     #[serde(default)]
     pub alphas: Option<Alphas>,
 }

@@ -129,6 +129,18 @@ fn a_slip_names_its_line_and_what_was_meant() {
         Case("name: small", "name: small\nseeds: [1, 1]", "names 1 twice", None),
         Case("  dense: {", "  zero-shot: {", "`zero-shot`", None),
         Case("  dense: {", "  ../dense: {", "`../dense`", Some("names become names of files")),
+        Case(
+            "control:",
+            "merges: {cart: {of: dense, merge_method: cart, parameters: {lambda: 1}}}\ncontrol:",
+            "merge `cart` says `lambda`",
+            Some("leave `lambda` out; `alphas` says which are tried"),
+        ),
+        Case(
+            "control:",
+            "profiles: {sizes: {title: Sizes, column: pack_bytes, points: [a], lines: {all: [dense]}}}\ncontrol:",
+            "profile `sizes` is of bytes",
+            None,
+        ),
     ];
     for Case(right, wrong, message, help) in cases {
         let text = SMALL.replacen(right, wrong, 1);
