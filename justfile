@@ -65,6 +65,14 @@ eval-colour data="../shared/data":
     [ -d target/mobilenet_v1_025_96 ] || cargo run --release --quiet --bin taskvec -- bundle {{data}}/models/mobilenet_v1_025_imagenet/model.safetensors --network models/mobilenet_v1_025/network_96.yaml -o target/mobilenet_v1_025_96
     cargo run --release --quiet --bin taskvec -- eval suites/colour.yaml --data {{data}} --out target/colour
 
+# Train on a GPU by Vulkan (a software driver such as lavapipe will do) and on the CPU, and compare. Compiles burn anew, for long.
+wgpu:
+    cargo test --release -p taskvec-packer --lib --features wgpu --target-dir target/wgpu gpu
+
+# The same on an NVIDIA GPU, with the CUDA toolkit.
+cuda:
+    cargo test --release -p taskvec-packer --lib --features cuda --target-dir target/cuda gpu
+
 # Requests per second and latency of `taskvec-device serve`, with and without swaps.
 bench-serve:
     cargo test --release --workspace --test it requests_per_second -- --ignored --nocapture

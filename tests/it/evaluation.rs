@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::places::handwriting;
-use crate::programs::{taskvec, told};
+use crate::programs::{Told, taskvec, told};
 
 /// A suite of seconds: a few classes, two methods, hardly any steps.
 const TINY: &str = "
@@ -70,6 +70,10 @@ fn shown(cell: &Value) -> String {
     format!("{:.decimals$}{}{unit}", factor * mean, spread.unwrap_or_default())
 }
 
+fn told_again(out: &Path, earlier: &Path) -> Told {
+    told(taskvec().args(["eval", "suites/small.yaml", "--against"]).arg(earlier).arg("-o").arg(out))
+}
+
 #[test]
 fn the_small_suite_runs_and_its_json_and_its_markdown_say_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,6 +94,22 @@ fn the_small_suite_runs_and_its_json_and_its_markdown_say_the_same_numbers() {
             }
         }
     }
+
+    // Once more, nothing is trained, and the tables are compared with earlier ones.
+    let earlier = folder.path().join("earlier.json");
+    let again = |tables: &Value| {
+        fs::write(&earlier, tables.to_string()).unwrap();
+        told_again(&out, &earlier)
+    };
+    again(&results).ended_with(0);
+    let mut other = results.clone();
+    other["tables"][0]["rows"][1]["cells"][0]["mean"] = Value::from(0.01);
+    let disagreed = again(&other);
+    disagreed.ended_with(3);
+    assert!(disagreed.stderr.contains("1 cells differ") && disagreed.stderr.contains("single task"), "{disagreed}");
+    fs::write(&earlier, "{}").unwrap();
+    let refused = told_again(&out, &earlier);
+    assert!(refused.stderr.contains("is no `results.json`"), "{refused}");
 
     // The page needs nothing beside it, and the pictures are also files.
     let page = fs::read_to_string(out.join("index.html")).unwrap();
@@ -235,7 +255,11 @@ fn a_suite_that_cannot_be_run_is_refused_before_anything_is_trained() {
         Case("seeds:", "sedes:", &["line 15", "unknown key `sedes`"]),
         Case("method: talos", "method: talso", &["method `talos`", "unknown value `talso`"]),
         Case("classes: ['0', '1', '2']", "classes: ['0', 'one']", &["no class `one`"]),
-        Case("data: [omniglot_greek], classes: [character01,", "data: [omniglot_greek], classes: [alpha,", &["no class `alpha`"]),
+        Case(
+            "data: [omniglot_greek], classes: [character01,",
+            "data: [omniglot_greek], classes: [alpha,",
+            &["no class `alpha`"],
+        ),
         Case("control: {", "control: {head: handwriting, ", &["head `handwriting`", "3 classes"]),
     ];
     for Case(right, wrong, subjects) in cases {

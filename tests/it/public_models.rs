@@ -56,8 +56,13 @@ impl Device {
 }
 
 fn train(folder: &Path, base: &Path, data: &Path, method: &str) -> (PathBuf, Told) {
+    train_with(folder, base, data, method, "frozen")
+}
+
+fn train_with(folder: &Path, base: &Path, data: &Path, method: &str, statistics: &str) -> (PathBuf, Told) {
     let recipe = folder.join(format!("{method}.yaml"));
     let text = json!({
+        "batch_norm_statistics": statistics,
         "name": method, "base": base, "data": data, "method": method, "mask": {"density": 0.1, "rounds": 2}, "steps": 25, "batch": 24,
         "held_out": 0.1, "optimizer": {"learning_rate": 1e-3, "warmup_steps": 5, "weight_decay": 0}, "pack": {"probes": 4},
     });
@@ -108,6 +113,54 @@ fn learns(public: &Public) {
         assert_eq!(device.answers(engine, &data, &["--head", public.head]), before, "detached, on {engine}");
     }
     assert!(fs::read(base.join("model.safetensors")).unwrap() == model, "the base was written to");
+}
+
+/// The statistics of batch norms in a safetensors file: names and bytes.
+fn statistics(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let of = |(name, tensor): (&String, &Value)| {
+        let at = |end: usize| 8 + length + tensor["data_offsets"][end].as_u64().unwrap() as usize;
+        name.contains("running_").then(|| (name.clone(), bytes[at(0)..at(1)].to_vec()))
+    };
+    header.as_object().unwrap().iter().filter_map(of).collect()
+}
+
+#[test]
+fn statistics_that_a_recipe_measures_are_carried_to_the_bit_and_taken_away_again() {
+    let Some(shared) = shared_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (base, data) = (folder.path().join("BASE"), shared.join("vision/signdigits"));
+    let mut bundle = taskvec();
+    bundle.arg("bundle").arg(shared.join("models").join(RESNET.checkpoint)).arg("-o").arg(&base);
+    bundle.arg("--network").arg(repository().join("models").join(RESNET.card));
+    told(&mut bundle);
+    let (run, trained) = train_with(folder.path(), &base, &data, "dense", "measured");
+    let trained = trained.json(0);
+    let [before, right] = ["base_accuracy", "accuracy"].map(|name| trained[name]["test"].as_f64().unwrap());
+    assert!(right > before, "{right}, before {before}");
+
+    // Weights go into 8 bits, and statistics come back as they were measured.
+    let (pack, applied) = (folder.path().join("skill.tvp"), folder.path().join("applied.safetensors"));
+    told(taskvec().args(["pack", "--values", "int8"]).arg(&run).arg("-o").arg(&pack)).ended_with(0);
+    told(taskvec().arg("apply").arg(&base).arg(&pack).arg("-o").arg(&applied)).ended_with(0);
+    let model = base.join("model.safetensors");
+    let [of_base, of_run, of_pack] =
+        [&model, &run.join("tuned.safetensors"), &applied].map(|path: &PathBuf| statistics(path));
+    assert_eq!(of_run.len(), 2 * 19, "a ResNet-20 has 19 batch norms");
+    assert!(of_run == of_pack, "statistics of the pack are not those of the run");
+    assert!(of_run.iter().zip(&of_base).all(|(now, then)| now.0 == then.0 && now.1 != then.1), "none is the base's");
+
+    let device = Device { store: folder.path().join("store"), base };
+    for engine in if has_onnxruntime() { &["burn", "ort"][..] } else { &["burn"] } {
+        let before = device.answers(engine, &data, &["--head", RESNET.head]);
+        device.does(engine, "attach", &[pack.to_str().unwrap()]).ended_with(0);
+        let found = device.answers(engine, &data, &[])["accuracy"].as_f64().unwrap();
+        assert!((found - right).abs() < 0.02, "on {engine} {found}, in training {right}");
+        device.does(engine, "detach", &["dense"]).ended_with(0);
+        assert_eq!(device.answers(engine, &data, &["--head", RESNET.head]), before, "detached, on {engine}");
+    }
 }
 
 #[test]

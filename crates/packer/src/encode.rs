@@ -5,6 +5,7 @@
 //! [`as_read`] gives them.
 
 use taskvec_bundle::{Head, Preprocessing, Resize};
+use taskvec_networks::is_statistic;
 use taskvec_pack::write::{
     Builder, EntrySource, HeadParts, PreprocessingParts, ProbeParts, Rounding, Take, TensorDeltas, TensorSummary,
     Values as WrittenValues, WriteError, quantize,
@@ -145,7 +146,7 @@ impl PackWriter {
     /// `Usage` when it is there twice, its indices do not ascend, a number is not finite, or deltas are to be written
     /// losslessly.
     pub fn tensor(&mut self, tensor: &TensorDelta) -> Result<()> {
-        self.held(tensor, self.rounding)
+        self.held(tensor, self.rounding_of(&tensor.name))
     }
 
     /// Adds a tensor whose entries are handed over again and again, so that they need not be in memory.
@@ -156,7 +157,7 @@ impl PackWriter {
         let entries = Entries {
             name: tensor.name(),
             count: tensor.entry_count(),
-            rounding: self.rounding,
+            rounding: self.rounding_of(tensor.name()),
             replay: |take: &mut TakeDeltas<'_>| tensor.replay(take),
         };
         self.add(tensor.name(), tensor.dtype(), tensor.shape(), entries)
@@ -176,8 +177,13 @@ impl PackWriter {
             }
             Ok(())
         };
-        self.add(name, dtype, shape, Entries { name, count, rounding: self.rounding, replay })?;
+        self.add(name, dtype, shape, Entries { name, count, rounding: self.rounding_of(name), replay })?;
         Ok(count)
+    }
+
+    /// Statistics of batch norms are few, and a variance must stay above 0: they are not rounded.
+    fn rounding_of(&self, tensor: &str) -> Option<Rounding> {
+        if is_statistic(tensor) { self.rounding.and(Some(Rounding::F32)) } else { self.rounding }
     }
 
     /// Adds a tensor whose deltas are rounded in another way than the others'.
@@ -299,7 +305,7 @@ pub fn encode(vector: &TaskVector, details: &PackDetails) -> Result<Encoded> {
 /// The task vector that a reader will see when `vector` is written with `values`.
 pub fn as_read(vector: &TaskVector, values: Values) -> TaskVector {
     let mut seen = vector.clone();
-    for tensor in &mut seen.tensors {
+    for tensor in seen.tensors.iter_mut().filter(|tensor| !is_statistic(&tensor.name)) {
         if let (Deltas::Numbers(deltas), Some(rounding)) = (&mut tensor.deltas, rounding(values)) {
             *deltas = quantize(deltas, rounding);
         }

@@ -45,6 +45,7 @@ mod augment;
 pub mod budget;
 mod crew;
 mod curvature;
+mod device;
 pub mod diff;
 pub mod edit;
 pub mod encode;

@@ -9,9 +9,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use taskvec_packer::evaluate::suite::Suite;
-use taskvec_packer::evaluate::{Claim, Costs, Ending, Results, Table, evaluate};
+use taskvec_packer::evaluate::{Claim, Costs, Ending, Results, SHARE_TOLERANCE, Table, disagreements, evaluate};
 use taskvec_packer::run_folder::write_file;
 
 use super::Outcome;
@@ -29,6 +29,7 @@ struct Shown<'a> {
 
 pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     let suite = Suite::open(&typed.suite, typed.data.as_deref())?;
+    let earlier = typed.against.as_deref().map(read_earlier).transpose()?;
     let out = typed.out.clone().unwrap_or_else(|| PathBuf::from(format!("eval-{}", suite.name)));
     let runs = suite.runs().count() * suite.seeds.len();
     render::note(&format!("suite `{}`: {runs} runs, output folder `{}`", suite.name, out.display()));
@@ -41,7 +42,25 @@ pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     let (results, costs) = &*finished;
     show(&out, results, costs)?;
     render::result(json, &Shown { folder: &out, results, costs }, text)?;
-    Ok(Outcome::Done)
+    let Some(earlier) = earlier else { return Ok(Outcome::Done) };
+    let lines = disagreements(&results.tables, &earlier.tables);
+    for line in &lines {
+        render::note(line);
+    }
+    let tolerance = format!("{} points and the spread over the seeds", 100.0 * SHARE_TOLERANCE);
+    render::note(&format!("beside the earlier tables, within {tolerance}: {} cells differ", lines.len()));
+    Ok(if lines.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
+}
+
+/// What is compared of an earlier evaluation's `results.json`.
+#[derive(Deserialize)]
+struct Earlier {
+    tables: Vec<Table>,
+}
+
+fn read_earlier(path: &Path) -> anyhow::Result<Earlier> {
+    let text = std::fs::read(path).with_context(|| format!("read `{}`", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("`{}` is no `results.json` of an evaluation", path.display()))
 }
 
 /// Draws the pictures and writes the page.

@@ -8,11 +8,11 @@
 //! deltas all along, and the pack will hold those very deltas: the accuracy that is shown is the pack's.
 
 use taskvec_packer::export::bundle_run;
-use taskvec_packer::recipe::{Recipe, Rounded, Values};
+use taskvec_packer::recipe::{Compute, Recipe, Rounded, Values};
 use taskvec_packer::train::{Accuracy, Ending, Run, train};
 
 use super::Outcome;
-use crate::args::Train;
+use crate::args::{DeviceName, Train};
 use crate::interrupt;
 use crate::render::{self, Reporter, percent};
 
@@ -27,6 +27,12 @@ pub(crate) fn run(typed: &Train, json: bool) -> anyhow::Result<Outcome> {
     if let Some(pack) = &typed.mask {
         recipe.share_mask(pack)?;
     }
+    recipe.device = match typed.device {
+        Some(DeviceName::Cpu) => Compute::Cpu,
+        Some(DeviceName::Cuda) => Compute::Cuda,
+        Some(DeviceName::Wgpu) => Compute::Wgpu,
+        None => recipe.device,
+    };
     recipe.seed = typed.seed.unwrap_or(recipe.seed);
     if let Some(values) = typed.values {
         (recipe.pack.values, recipe.pack.rounded) = (super::values(values), Rounded::InTraining);

@@ -5,6 +5,7 @@
 //! (`report.rs`, `claims.rs`).
 
 mod addition;
+mod agreement;
 mod analogy;
 mod answers;
 mod claims;
@@ -38,6 +39,7 @@ use crate::finetune::leaves::to_host;
 use crate::model::Model;
 
 pub use addition::{Addition, Tried};
+pub use agreement::{BYTES_TOLERANCE, SHARE_TOLERANCE, disagreements};
 pub use analogy::{Analogy, AnalogyLine};
 pub use claims::Claim;
 pub use class_means::class_means_head;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use taskvec_networks::is_statistic;
 use taskvec_pack::{Fingerprint, Granule, Limits, Pack};
 
 use crate::error::{Error, Result};
@@ -77,7 +78,8 @@ impl MaskSource {
     /// `Mismatch` when it changes a tensor that may not be edited or has another shape; `Usage` when it changes none.
     pub(crate) fn mask(&self, tensors: &[(String, Vec<usize>)]) -> Result<Mask> {
         let pack = read(&self.bytes)?;
-        for changed in pack.tensors() {
+        // Statistics are measured, and no mask says which.
+        for changed in pack.tensors().filter(|changed| !is_statistic(changed.name())) {
             let same_shape = |shape: &[usize]| shape.iter().map(|side| *side as u64).eq(changed.shape());
             if !tensors.iter().any(|(name, shape)| name == changed.name() && same_shape(shape)) {
                 return Err(Error::mismatch(format!(

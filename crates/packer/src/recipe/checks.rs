@@ -1,8 +1,8 @@
 //! What a recipe may not say: every number and every combination, each refused by its key.
 
 use super::{
-    AugmentationRecipe, ClipOver, DiffPruningRecipe, Granule, LabelSource, LoraRecipe, MaskRecipe, Method,
-    OptimizerRecipe, PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
+    AugmentationRecipe, BatchNormStatistics, ClipOver, DiffPruningRecipe, Granule, LabelSource, LoraRecipe, MaskRecipe,
+    Method, OptimizerRecipe, PackRecipe, PenaltyRecipe, Recipe, Rounded, Scope, TapsRecipe, Values,
 };
 use crate::error::{Error, Result};
 
@@ -26,6 +26,14 @@ impl Recipe {
             (None, Some(_)) if self.method != Method::Dense => {
                 return Err(Error::usage("`method` must be `dense` for a base trained from scratch")
                     .with_help("a mask chooses among the weights of a base that has learned something already"));
+            }
+            (None, Some(_)) if self.batch_norm_statistics == BatchNormStatistics::Measured => {
+                return Err(Error::usage("`batch_norm_statistics` is `measured` for a base trained from scratch")
+                    .with_help("a fresh network has none that a skill could differ from"));
+            }
+            (Some(_), _) if self.linearized && self.batch_norm_statistics == BatchNormStatistics::Measured => {
+                return Err(Error::usage("`batch_norm_statistics` is `measured` and the network is linearized")
+                    .with_help("features have a derivative by weights and none by statistics; leave them `frozen`"));
             }
             (None, Some(_)) if self.linearized => {
                 return Err(Error::usage("`linearized` is given for a base trained from scratch")

@@ -31,8 +31,8 @@ pub use penalty::{CurvatureRecipe, DeltaLength, OrthogonalityRecipe, PenaltyReci
 pub(crate) use read::{explain, explain_fragment, read_page};
 pub(crate) use settings::everything;
 pub use settings::{
-    AugmentationRecipe, ClipOver, DataForm, Granule, HeadKind, HeadRecipe, LabelSource, MaskRecipe, Method,
-    OptimizerRecipe, PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
+    AugmentationRecipe, BatchNormStatistics, ClipOver, Compute, DataForm, Granule, HeadKind, HeadRecipe, LabelSource,
+    MaskRecipe, Method, OptimizerRecipe, PackRecipe, PixelRecipe, Rounded, Rule, Schedule, Scope, Score, Values,
 };
 pub use ways::{DiffPruningRecipe, LoraRecipe, TapsRecipe};
 
@@ -80,8 +80,11 @@ pub struct Recipe {
     pub method: Method,
     /// Whether the network is linearized around its base while it learns and while it is judged (tangent space; Ortiz-Jimenez et al.
     /// 2023), with any method. Default no.
-    #[serde(default, skip_serializing_if = "is_no")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub linearized: bool,
+    /// What becomes of the statistics of batch norms. Default `frozen`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batch_norm_statistics: BatchNormStatistics,
     /// How the mask is found, for the methods that have one.
     #[serde(default)]
     pub mask: MaskRecipe,
@@ -116,6 +119,9 @@ pub struct Recipe {
     /// not depend on the number of cores, but they do depend on this number. Default 2.
     #[serde(default = "default_shards")]
     pub shards: u32,
+    /// What computes. Default `cpu`. A GPU is best kept busy with one shard.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: Compute,
     /// Share of the target that goes to all classes alike, in `[0, 1)`. Default 0.
     #[serde(default)]
     pub label_smoothing: f64,
@@ -316,8 +322,8 @@ impl Recipe {
 }
 
 /// The default is not written out: recipes from before it keep their digests.
-fn is_no(flag: &bool) -> bool {
-    !flag
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_batch() -> u32 {

@@ -41,6 +41,31 @@ impl From<DataForm> for Form {
     }
 }
 
+/// What a run computes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// The processor, on all its cores. The only one on which a run has the same bytes again.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; the program must have been built with the feature `cuda`.
+    Cuda,
+    /// The best GPU that Vulkan, Metal or DirectX finds; the program must have been built with the feature `wgpu`.
+    Wgpu,
+}
+
+/// What becomes of the statistics of batch norms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormStatistics {
+    /// They stay the base's, and packs have none.
+    #[default]
+    Frozen,
+    /// Before the first step they are measured on the training images (256 at most, evenly spread); the network learns with these, and the
+    /// pack carries them exactly.
+    Measured,
+}
+
 /// Which weights learn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

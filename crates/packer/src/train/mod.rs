@@ -25,19 +25,20 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use taskvec_bundle::{Head, TensorFile, digest_tensor};
+use taskvec_networks::Network;
 
 use crate::crew::Crew;
 use crate::curvature::Curvature;
 use crate::encode::{PackDetails, encode};
 use crate::error::{Error, Result};
 use crate::evaluate::{accuracy, class_means_head, features};
-use crate::examples::Examples;
+use crate::examples::{Examples, spread};
 use crate::finetune::checkpoint::{self, Identity, Position, Saved, Saving};
 use crate::finetune::learner::Learner;
 use crate::finetune::{Beginning, HostHead, Schedule, Training};
 use crate::mask::TensorMask;
 use crate::model::Model;
-use crate::recipe::{HeadKind, Method, Recipe};
+use crate::recipe::{BatchNormStatistics, HeadKind, Method, Recipe};
 use crate::run_folder::{
     DELTAS_FILE, RECIPE_FILE, RUN_FILE, TIMING_FILE, TUNED_FILE, read_json, write_file, write_head, write_json,
 };
@@ -52,6 +53,9 @@ use other_tasks::OtherTasks;
 pub use progress::{Phase, Progress, StepReport};
 pub use report::{Accuracy, EpochReport, GateReport, MaskReport, MovedIn, Run, TensorReport, Timing};
 pub(crate) use start::{Start, config_of, numbers, read_network};
+
+/// Images on which statistics of batch norms are measured, at most: they go through the network together.
+const STATISTICS_IMAGES_MAX: usize = 256;
 
 /// Threads of a crew, at most: more shards than this do not exist.
 const THREADS_MAX: usize = 64;
@@ -92,8 +96,8 @@ pub(crate) fn train_on(
     recipe.check()?;
     fs::create_dir_all(out_dir).map_err(|cause| Error::io("create", out_dir, cause))?;
     progress.phase(Phase::Opening, 1);
-    let device = Device::flex();
-    let start = Start::new(recipe, &device)?;
+    let device = crate::device::open(recipe.device)?;
+    let mut start = Start::new(recipe, &device)?;
     let task = Task::open(recipe, &start.preprocessing)?;
     let mask_from = MaskFrom::open(recipe, &start)?;
     let others = OtherTasks::open(recipe, &start)?;
@@ -108,9 +112,26 @@ pub(crate) fn train_on(
         return Ok(Ending::Finished(Box::new(run)));
     }
     let saved = Saved::read(out_dir, &identity)?;
+    let base = start.network.clone();
+    if recipe.batch_norm_statistics == BatchNormStatistics::Measured {
+        start.take_statistics(&spread((*task.train).clone(), STATISTICS_IMAGES_MAX), &device)?;
+    }
     let schedule = Schedule::new(recipe, task.train.len());
-    let journey =
-        Journey { crew, recipe, out_dir, device, start, task, mask_from, others, identity, schedule, stop, began };
+    let journey = Journey {
+        crew,
+        recipe,
+        out_dir,
+        device,
+        start,
+        base,
+        task,
+        mask_from,
+        others,
+        identity,
+        schedule,
+        stop,
+        began,
+    };
     journey.go(progress, saved)
 }
 
@@ -121,6 +142,8 @@ struct Journey<'a> {
     out_dir: &'a Path,
     device: Device,
     start: Start,
+    /// The network of the start, its own statistics and all.
+    base: Network,
     task: Task,
     /// Where the mask comes from, for the methods that take one.
     mask_from: Option<MaskFrom>,
@@ -197,11 +220,16 @@ impl Journey<'_> {
             return Ok(FirstHead { head, base_accuracy: None });
         }
         progress.phase(Phase::MeasuringBase, 1);
-        let features = features(self.crew, &self.start.network, &self.task.train, &self.device);
         let (width, classes) = (self.start.feature_width, &self.task.classes);
         let temperature = self.recipe.head.temperature;
-        let head = class_means_head(&features, width, &self.task.train.labels, classes, temperature)?;
-        let base_accuracy = Some(self.judge(&Model::from(&self.start.network), &head)?);
+        let head = |network: &Network| {
+            let features = features(self.crew, network, &self.task.train, &self.device);
+            class_means_head(&features, width, &self.task.train.labels, classes, temperature)
+        };
+        let of_base = head(&self.base)?;
+        let base_accuracy = Some(self.judge(&Model::from(&self.base), &of_base)?);
+        // What learns may have other statistics than the base, and so other features.
+        let head = if self.start.statistics.is_empty() { of_base } else { head(&self.start.network)? };
         Ok(FirstHead { head: host_head(&head, width), base_accuracy })
     }
 
@@ -324,7 +352,8 @@ impl Journey<'_> {
         let Some(base) = self.start.fingerprint().filter(|_| self.recipe.pack.rounding_in_training().is_some()) else {
             return Ok(());
         };
-        let tensors = training.learners().iter().filter_map(Learner::delta).collect();
+        let tensors =
+            training.learners().iter().filter_map(Learner::delta).chain(self.start.statistics_deltas()).collect();
         let encoded = encode(&TaskVector { base, tensors }, &PackDetails::of_recipe(self.recipe))?;
         write_file(&self.out_dir.join(DELTAS_FILE), &encoded.bytes)
     }

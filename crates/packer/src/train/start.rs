@@ -12,12 +12,15 @@ use taskvec_networks::{Network, NetworkConfig, is_statistic, with_weights};
 use taskvec_pack::{Dtype, Fingerprint};
 
 use crate::error::{Error, Result, from_networks};
+use crate::examples::{Examples, input};
 use crate::finetune::HostHead;
 use crate::finetune::learner::Learner;
-use crate::finetune::leaves::{HostTensor, host_tensors};
+use crate::finetune::leaves::{HostTensor, host_tensors, replaced, to_host};
+use crate::mask::Entries;
 use crate::random::Random;
 use crate::recipe::{PixelRecipe, Recipe};
 use crate::run_folder::{f32_bytes, safetensors};
+use crate::task_vector::{Deltas, TensorDelta};
 
 /// Deviation of a fresh head's weights, as in the network.
 const FRESH_HEAD_DEVIATION: f32 = 0.02;
@@ -32,6 +35,8 @@ pub(crate) struct Start {
     pub(crate) preprocessing: Preprocessing,
     /// Numbers per image that it gives.
     pub(crate) feature_width: usize,
+    /// Statistics of batch norms that are not the base's.
+    pub(crate) statistics: Vec<HostTensor>,
     base: Option<BaseFile>,
 }
 
@@ -79,7 +84,14 @@ impl Start {
         };
         let (preprocessing, feature_width) = (pictures.preprocessing.clone(), pictures.feature_width());
         let base = Some(BaseFile { description, file, bytes });
-        Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base })
+        Ok(Start {
+            tensors: host_tensors(&network),
+            network,
+            preprocessing,
+            feature_width,
+            statistics: Vec::new(),
+            base,
+        })
     }
 
     /// A fresh network.
@@ -88,7 +100,52 @@ impl Start {
         let network = Network::init(config, &mut draw, device).map_err(unbuildable)?;
         let preprocessing = Start::preprocessing_of(config, pixels)?;
         let feature_width = config.feature_width();
-        Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, base: None })
+        let statistics = Vec::new();
+        Ok(Start { tensors: host_tensors(&network), network, preprocessing, feature_width, statistics, base: None })
+    }
+
+    /// Goes on with the statistics that these images have, in the place of the base's.
+    ///
+    /// They are moved to the nearest numbers that base and a delta in f32 give bit for bit, so that a pack carries them exactly.
+    ///
+    /// # Errors
+    /// `Usage` for a network without batch norms, and where a pack may not change them.
+    pub(crate) fn take_statistics(&mut self, images: &Examples, device: &Device) -> Result<()> {
+        let pixels = input(images.shape, images.pixels.clone(), device);
+        let mut measured = self.network.measured_statistics(pixels);
+        for tensor in &self.tensors {
+            let Some(statistic) = measured.remove(&tensor.id) else { continue };
+            if !self.base.as_ref().is_none_or(|base| base.description.is_editable(&tensor.name)) {
+                return Err(Error::usage(format!("packs may not change statistic `{}` of this base", tensor.name))
+                    .with_help("leave them to the base: `batch_norm_statistics: frozen`"));
+            }
+            let dtype = self.dtype(&tensor.name);
+            let pairs = tensor.values.iter().zip(to_host(statistic));
+            let values = pairs.map(|(base, measured)| reachable(*base, measured, dtype)).collect();
+            self.statistics.push(HostTensor { values, ..tensor.clone() });
+        }
+        if self.statistics.is_empty() {
+            return Err(Error::usage("`batch_norm_statistics` is `measured`, and the network has no batch norm")
+                .with_help("leave it out"));
+        }
+        let data = |tensor: &HostTensor| (tensor.id, TensorData::new(tensor.values.clone(), tensor.shape.clone()));
+        self.network = replaced(self.network.clone(), self.statistics.iter().map(data).collect());
+        Ok(())
+    }
+
+    /// How the statistics differ from the base's: every element of each is an entry.
+    pub(crate) fn statistics_deltas(&self) -> impl Iterator<Item = TensorDelta> {
+        self.statistics.iter().filter_map(|now| {
+            let base = self.tensors.iter().find(|tensor| tensor.id == now.id)?;
+            let deltas = now.values.iter().zip(&base.values).map(|(now, base)| now - base);
+            Some(TensorDelta {
+                name: now.name.clone(),
+                dtype: self.dtype(&now.name),
+                shape: now.shape.iter().map(|side| *side as u64).collect(),
+                indices: (0..now.values.len() as u64).collect(),
+                deltas: Deltas::Numbers(deltas.collect()),
+            })
+        })
     }
 
     /// What a network from scratch expects of an image.
@@ -173,7 +230,7 @@ impl Start {
             }
         }
         match &self.base {
-            Some(base) => base.patched(learners),
+            Some(base) => base.patched(learners, &self.statistics),
             None => self.whole(learners),
         }
     }
@@ -198,15 +255,17 @@ impl Start {
 }
 
 impl BaseFile {
-    fn patched(&self, learners: &[Learner]) -> Result<Vec<u8>> {
+    fn patched(&self, learners: &[Learner], statistics: &[HostTensor]) -> Result<Vec<u8>> {
         let mut bytes = self.bytes.clone();
-        for learner in learners {
-            let Some(tensor) = self.file.tensor(&learner.name) else { continue };
+        let mut patch = |name: &str, entries: &Entries, values: &[f32]| {
+            let Some(tensor) = self.file.tensor(name) else { return Ok(()) };
             let explain = |cause| Error::from_bundle(cause, "write the tuned weights");
             let into = tensor.bytes_mut(&mut bytes).map_err(explain)?;
-            let (dtype, values) = (tensor.dtype(), learner.computed());
-            learner.entries.for_each(values.len(), |index| put(dtype, into, index, values[index]));
-        }
+            entries.for_each(values.len(), |index| put(tensor.dtype(), into, index, values[index]));
+            Ok(())
+        };
+        learners.iter().try_for_each(|learner| patch(&learner.name, &learner.entries, &learner.computed()))?;
+        statistics.iter().try_for_each(|tensor| patch(&tensor.name, &Entries::All, &tensor.values))?;
         Ok(bytes)
     }
 }
@@ -278,6 +337,25 @@ fn put(dtype: StoredDtype, bytes: &mut [u8], index: usize, value: f32) {
     }
 }
 
+/// The number near `measured` that a tensor of this dtype has when a pack adds to `base` the f32 by which that number differs: most
+/// are so at once, or after a step. Where it does not come to rest, `base`.
+fn reachable(base: f32, measured: f32, dtype: Dtype) -> f32 {
+    let stored = |value: f32| match dtype {
+        Dtype::F16 => f16::from_f32(value).to_f32(),
+        Dtype::BF16 => bf16::from_f32(value).to_f32(),
+        _ => value,
+    };
+    let mut value = stored(measured);
+    for _ in 0..8 {
+        let next = stored(base + (value - base));
+        if next.to_bits() == value.to_bits() {
+            return value;
+        }
+        value = next;
+    }
+    base
+}
+
 /// Normal numbers, those beyond two deviations drawn again. A stream for each name.
 fn cut_normals(seed: u64, name: &str, count: usize) -> Vec<f32> {
     let mut random = Random::new(seed, &format!("init/{name}"));
@@ -310,6 +388,26 @@ mod tests {
             assert!(others.copied().all(|byte| byte == 0x7f), "{dtype:?}");
         }
         assert_eq!(numbers(StoredDtype::I32, &[0; 4]), None);
+    }
+
+    #[test]
+    fn a_statistic_is_what_the_base_and_a_delta_give_bit_for_bit_and_near_what_was_measured() {
+        let mut random = Random::new(4, "statistics");
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let stored = |value: f32| match dtype {
+                Dtype::F16 => f16::from_f32(value).to_f32(),
+                Dtype::BF16 => bf16::from_f32(value).to_f32(),
+                _ => value,
+            };
+            for _ in 0..20_000 {
+                let mut draw = || random.normal() * 10f32.powf(6.0 * random.uniform() as f32 - 3.0);
+                let (base, measured) = (stored(draw()), draw());
+                let found = reachable(base, measured, dtype);
+                assert_eq!(stored(base + (found - base)).to_bits(), found.to_bits(), "{base} {measured} {dtype:?}");
+                let off = (found - measured).abs() / measured.abs().max(base.abs());
+                assert!(off < 0.005, "{base} {measured} {dtype:?}: {found}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Runs on a tiny network and drawn pictures: what comes out, on any number of threads, stopped or not.
 
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
 mod linearized;
 mod masks;
 mod rounded;

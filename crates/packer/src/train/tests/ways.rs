@@ -105,6 +105,19 @@ fn a_lottery_mask_is_what_moved_most_when_all_learned() {
 }
 
 #[test]
+fn the_run_to_look_at_may_be_one_of_16_bits() {
+    let ground = Ground::new();
+    ground.bundle("base run", "half", StoredDtype::F16, |_, _| {});
+    let on_half = |settings: &str| skill(settings).replace("base: base", "base: half");
+    ground.run(&on_half("method: dense"), "moved");
+    let run = ground.run(&on_half("method: lottery_mask, mask: {from: moved, density: 0.1}"), "lottery");
+    assert_learned("lottery", &run);
+    // Class token and position embedding are no candidates.
+    let share = run.mask.entries as f64 / run.mask.elements as f64;
+    assert!(share > 0.09 && share <= 0.1, "{share}");
+}
+
+#[test]
 fn a_run_to_look_at_must_be_finished_and_on_the_same_base() {
     let ground = Ground::new();
     let text = skill("method: lottery_mask, mask: {from: dense}");
