@@ -170,8 +170,13 @@ fn settings_of_a_way_to_train_belong_to_it() {
     assert_eq!((again.digest(), again.curvature_paths()), (curvature.digest(), curvature.curvature_paths()));
     let (message, _) = refusal(&format!("{BASE}penalty: {{orthogonality: {{factor: 1}}}}\n"));
     assert!(message.contains("`penalty` is given for a base"), "{message}");
+    let (message, _) = refusal(&format!("{BASE}batch_norm_statistics: measured\n"));
+    assert!(message.contains("`batch_norm_statistics` is `measured` for a base"), "{message}");
     struct Case(&'static str, &'static str);
     let cases = [
+        Case("batch_norm_statistics: measured\nlinearized: true", "`measured` and the network is linearized"),
+        Case("batch_norm_statistics: carried", "unknown value `carried`"),
+        Case("device: gpu", "unknown value `gpu`"),
         Case("method: talos\nlora: {rank: 4}", "`lora` is given and `method` is another"),
         Case("method: lora\nlora: {rank: 0}", "`lora.rank` is 0"),
         Case("method: lora\nlora: {alpha: 0}", "`lora.alpha` is 0"),

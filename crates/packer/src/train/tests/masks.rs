@@ -38,6 +38,24 @@ fn dead_weights_are_refused_by_name() {
     assert!(run.mask.calibration.unwrap().rounds.iter().all(|round| round.dead == 0));
 }
 
+#[test]
+fn what_a_run_needs_and_is_not_there_is_refused_by_name() {
+    let ground = Ground::new();
+    let refused = |settings: &str| {
+        let error = train(&ground.recipe(&skill(settings)), &ground.path("run"), &mut (), &AtomicBool::new(false));
+        let error = error.expect_err(settings);
+        assert!(error.help().is_some(), "{error:?}");
+        (error.kind(), error.to_string())
+    };
+    let (kind, message) = refused("batch_norm_statistics: measured");
+    assert_eq!(kind, crate::ErrorKind::Usage);
+    assert!(message.contains("the network has no batch norm"), "{message}");
+    #[cfg(not(feature = "cuda"))]
+    assert_eq!(refused("device: cuda").0, crate::ErrorKind::Unsupported);
+    #[cfg(not(feature = "wgpu"))]
+    assert!(refused("device: wgpu").1.contains("built without `wgpu`"));
+}
+
 /// Trap of the published code: tensors that are never used score 0 and eat the budget.
 #[test]
 fn tensors_that_are_never_used_do_not_count() {
