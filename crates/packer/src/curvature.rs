@@ -22,7 +22,7 @@ use crate::examples::{Examples, input};
 use crate::finetune::leaves::{HostTensor, to_host};
 use crate::finetune::matrix::{Matrix, sides};
 use crate::finetune::penalty::curvature::Factors;
-use crate::finetune::shards::{DeviceHead, cut, gather};
+use crate::finetune::shards::{DeviceHead, cut};
 use crate::random::Random;
 use crate::run_folder::{f32_bytes, f32s, safetensors};
 use crate::sensitivity::probabilities;
@@ -253,7 +253,7 @@ impl Piece {
         let device = self.head.weight.device();
         let head = self.head.tracked(false);
         for draw in 0..self.draws {
-            let (pixels, _) = gather(&self.examples, &self.images);
+            let (pixels, _) = self.examples.gather(&self.images);
             let mut recording = Recording::new(count, self.places.keys().copied().collect());
             let pixels = input(self.examples.shape, pixels, &device);
             let logits = head.logits(self.network.recorded_features(&mut recording, pixels));

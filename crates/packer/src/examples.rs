@@ -48,6 +48,12 @@ impl Examples {
         &self.pixels[index * size..(index + 1) * size]
     }
 
+    /// Copies of the images at `indices`, one after the other, and their labels.
+    pub(crate) fn gather(&self, indices: &[usize]) -> (Vec<f32>, Vec<u32>) {
+        let pixels = indices.iter().flat_map(|&index| self.image(index)).copied().collect();
+        (pixels, indices.iter().map(|&index| self.labels[index]).collect())
+    }
+
     /// Only the first `count` images.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.labels.truncate(count);

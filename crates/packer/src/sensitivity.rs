@@ -24,7 +24,7 @@ use taskvec_networks::{Network, Recording};
 use crate::crew::Crew;
 use crate::examples::{Examples, input};
 use crate::finetune::leaves::to_host;
-use crate::finetune::shards::{DeviceHead, cut, gather};
+use crate::finetune::shards::{DeviceHead, cut};
 use crate::random::Random;
 use crate::recipe::{LabelSource, Score};
 
@@ -106,7 +106,7 @@ impl Probe {
     fn add_rows(&self, examples: &Examples, rows: &[usize], drawing: &mut Drawing, sums: &mut [Vec<f64>]) {
         let device = self.head.weight.device();
         let mut recording = Recording::new(rows.len(), self.places.keys().copied().collect());
-        let (pixels, _) = gather(examples, rows);
+        let (pixels, _) = examples.gather(rows);
         let features = self.network.recorded_features(&mut recording, input(examples.shape, pixels, &device));
         let logits = self.head.clone().tracked(false).logits(features);
         let (slopes, factor) = self.slopes(examples, rows, drawing, &to_host(logits.clone().inner()));

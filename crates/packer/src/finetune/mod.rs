@@ -7,6 +7,7 @@
 //! the network is not.
 
 pub(crate) mod attention_only;
+mod batch;
 pub(crate) mod checkpoint;
 pub(crate) mod dense;
 mod diff_pruning;
@@ -35,8 +36,8 @@ use taskvec_pack::write::Rounding;
 use self::learner::{Learner, Pulled, Role};
 use self::leaves::{HostTensor, replaced};
 use self::penalty::Penalty;
-use self::shards::{DeviceHead, Plan, Shard, ShardResult, cut, gather, sum};
-use crate::augment::augment;
+use self::batch::Part;
+use self::shards::{DeviceHead, Plan, Shard, ShardResult, sum};
 use crate::crew::Crew;
 use crate::curvature::Curvature;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ use crate::mask::{Entries, Mask};
 use crate::model::Model;
 use crate::optimizer::{Moments, clip_scale};
 use crate::random::Random;
-use crate::recipe::{AugmentationRecipe, ClipOver, OptimizerRecipe, Recipe};
+use crate::recipe::{ClipOver, OptimizerRecipe, Recipe};
 
 /// What the head's weight is called among the tensors that learn.
 pub(crate) const HEAD_WEIGHT: &str = "head.weight";
@@ -99,7 +100,22 @@ pub(crate) struct Training {
     plan: Arc<Plan>,
     steps: Range<u64>,
     step: u64,
+    /// The batch of the next step.
+    ready: Option<Ready>,
     device: Device,
+}
+
+/// A batch that was made before its step.
+struct Ready {
+    step: u64,
+    indices: Vec<usize>,
+    parts: Vec<Part>,
+}
+
+/// What a thread of the crew has done.
+enum Done {
+    Shard(ShardResult),
+    Part(Part),
 }
 
 /// What one step says about itself.
@@ -182,6 +198,7 @@ impl Training {
             plan: Arc::new(plan),
             step: steps.start,
             steps,
+            ready: None,
             device,
         })
     }
@@ -266,15 +283,15 @@ impl Training {
         }
     }
 
-    /// One step on the images at `indices`.
+    /// One step on the images at `indices`. Those at `next` are made ready meanwhile, for the step that follows.
     pub(crate) fn advance(
         &mut self,
         crew: &Crew,
         examples: &Arc<Examples>,
-        indices: &[usize],
+        [indices, next]: [&[usize]; 2],
         recipe: &Recipe,
     ) -> StepOutcome {
-        let mut results = self.run_shards(crew, examples, indices, recipe);
+        let mut results = self.run_shards(crew, examples, [indices, next], recipe);
         let gradients = self.gradients(crew, &mut results);
         let outcome = StepOutcome {
             loss: results.iter().map(|result| result.loss).sum(),
@@ -289,32 +306,34 @@ impl Training {
     }
 
     fn run_shards(
-        &self,
+        &mut self,
         crew: &Crew,
         examples: &Arc<Examples>,
-        indices: &[usize],
+        [indices, next]: [&[usize]; 2],
         recipe: &Recipe,
     ) -> Vec<ShardResult> {
+        let ready = self.ready.take().filter(|ready| ready.step == self.step && ready.indices == indices);
+        let parts = ready.map(|ready| ready.parts);
+        let parts = parts.unwrap_or_else(|| crew.map(batch::parts(examples, indices, recipe, self.step)));
         let model = self.model();
-        let tasks: Vec<_> = cut(indices.len(), recipe.shards as usize)
-            .into_iter()
-            .map(|range| {
-                let (model, head, plan) = (model.clone(), self.head.clone(), Arc::clone(&self.plan));
-                let (examples, augmentation) = (Arc::clone(examples), recipe.augmentation.clone());
-                let (indices, batch, first) = (indices[range.clone()].to_vec(), indices.len(), range.start);
-                let (seed, step) = (recipe.seed, self.step);
-                move || {
-                    let (mut pixels, labels) = gather(&examples, &indices);
-                    if !augmentation.is_off() {
-                        change(&mut pixels, &examples, &indices, &augmentation, |place| {
-                            Random::new(seed, &format!("augment/step {step}/place {}", first + place))
-                        });
-                    }
-                    Shard { model, head, pixels, shape: examples.shape, labels, batch, plan }.run()
-                }
-            })
-            .collect();
-        crew.map(tasks)
+        let (shape, batch) = (examples.shape, indices.len());
+        let shards = parts.into_iter().map(|Part { pixels, labels }| {
+            let (model, head, plan) = (model.clone(), self.head.clone(), Arc::clone(&self.plan));
+            let shard = Shard { model, head, pixels, shape, labels, batch, plan };
+            Box::new(move || Done::Shard(shard.run())) as Box<dyn FnOnce() -> Done + Send>
+        });
+        let step = self.step + 1;
+        let coming = batch::parts(examples, next, recipe, step)
+            .map(|part| Box::new(move || Done::Part(part())) as Box<dyn FnOnce() -> Done + Send>);
+        let (mut results, mut parts) = (Vec::new(), Vec::new());
+        for done in crew.map(shards.chain(coming).collect::<Vec<_>>()) {
+            match done {
+                Done::Shard(result) => results.push(result),
+                Done::Part(part) => parts.push(part),
+            }
+        }
+        self.ready = Some(Ready { step, indices: next.to_vec(), parts });
+        results
     }
 
     /// The gradients of the batch, those of its parts for each learner, and the squares that count for the clip norm.
@@ -425,19 +444,5 @@ impl Schedule {
     /// Epoch of a step, and its place in it.
     pub(crate) fn place(&self, step: u64) -> (u64, usize) {
         (step / self.steps_per_epoch, (step % self.steps_per_epoch) as usize)
-    }
-}
-
-/// Augments each image in place; `random(place)` is the stream of the image at that place.
-fn change(
-    pixels: &mut [f32],
-    examples: &Examples,
-    indices: &[usize],
-    recipe: &AugmentationRecipe,
-    random: impl Fn(usize) -> Random,
-) {
-    let size: usize = examples.shape.iter().product();
-    for (place, (out, &index)) in pixels.chunks_exact_mut(size.max(1)).zip(indices).enumerate() {
-        augment(examples.image(index), examples.shape, recipe, &mut random(place), out);
     }
 }

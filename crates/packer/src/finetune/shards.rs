@@ -14,7 +14,7 @@ use burn::module::ParamId;
 use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 
 use super::leaves::to_host;
-use crate::examples::{Examples, input};
+use crate::examples::input;
 use crate::mask::Entries;
 use crate::model::Model;
 
@@ -144,12 +144,6 @@ pub(crate) fn sum(mut parts: impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
         total.iter_mut().zip(&part).for_each(|(total, value)| *total += value);
     }
     total
-}
-
-/// Copies of the images at `indices`, one after the other.
-pub(crate) fn gather(examples: &Examples, indices: &[usize]) -> (Vec<f32>, Vec<u32>) {
-    let pixels = indices.iter().flat_map(|&index| examples.image(index)).copied().collect();
-    (pixels, indices.iter().map(|&index| examples.labels[index]).collect())
 }
 
 /// What each class should get: `[images, classes]`.

@@ -9,10 +9,10 @@
 //! chosen. A weight is dead when nothing arrives at it: a score of exactly zero, or one so small that its root is lost in
 //! the rounding of the average gradient ([`DEAD_RATIO`]; a unit that a GELU has shut leaves 1e-38 and not zero). A tensor
 //! of dead weights only is never used by the network, leaves the count and is named in the report. Single ones are left
-//! out while there are few; when there are more than [`DEAD_SHARE_MAX`] of the mask, the data is too little to tell dead
-//! weights from quiet ones (a reproduction of the method fell to chance that way) and the run is refused. A network with ReLUs
+//! out while there are few; when there are more than [`DEAD_SHARE_MAX`] of all that could be chosen, the data is too little to tell
+//! dead weights from quiet ones (a reproduction of the method fell to chance that way) and the run is refused. A network with ReLUs
 //! has units that are shut for good (4 % of the weights of a public ResNet-20, whether 10 images are looked at or 410), so there
-//! the limit is [`SHUT_SHARE_MAX`] of all that could be chosen. And there the soft mask is left out: its statistics stay as they
+//! the limit is [`SHUT_SHARE_MAX`]. And there the soft mask is left out: its statistics stay as they
 //! are, so shrunk weights shut whole layers (after one round a quarter of ResNet-20 is dead, with 0.1), and scores would be of
 //! another network.
 
@@ -32,10 +32,11 @@ use crate::mask::{Candidates, Mask, Ranking};
 use crate::recipe::{MaskRecipe, Method};
 use crate::sensitivity::{Probe, measure};
 
-/// Dead weights that a mask may leave out, as a share of its size, before it is refused.
-pub const DEAD_SHARE_MAX: f64 = 0.01;
+/// Dead weights that a mask may leave out, as a share of the maskable parameters, before it is refused: a hundredth of the usual
+/// mask of a tenth.
+pub const DEAD_SHARE_MAX: f64 = 0.001;
 
-/// The same for a network with ReLUs, as a share of the maskable parameters.
+/// The same for a network with ReLUs.
 pub const SHUT_SHARE_MAX: f64 = 0.1;
 
 /// Below this share of the mean score a weight is dead: the square of half a unit in the last place of an f32.
@@ -272,11 +273,8 @@ impl Calibration {
         let before: Vec<u64> = self.open_by_tensor();
         let dead = self.candidates.close_zeros(scores, ground.recipe.granule);
         let mask = self.budget(ground);
-        let dead_max = match ground.network.has_relus() {
-            true => SHUT_SHARE_MAX * self.report.maskable as f64,
-            false => DEAD_SHARE_MAX * mask as f64,
-        };
-        if dead as f64 <= dead_max {
+        let share_max = if ground.network.has_relus() { SHUT_SHARE_MAX } else { DEAD_SHARE_MAX };
+        if dead as f64 <= share_max * self.report.maskable as f64 {
             return Ok(());
         }
         let lost = before.iter().zip(self.open_by_tensor()).map(|(before, after)| before - after);

@@ -277,19 +277,25 @@ impl Journey<'_> {
         progress.phase(if stage.finds_mask { Phase::Searching } else { Phase::Training }, schedule.total);
         let (mut seconds, mut seen) = (0.0, 0);
         let mut order = (u64::MAX, Vec::new());
+        let mut batch_of = |step: u64| {
+            let (epoch, place) = schedule.place(step);
+            if order.0 != epoch {
+                order = (epoch, schedule.order(seed, epoch));
+            }
+            order.1[place * schedule.batch..(place + 1) * schedule.batch].to_vec()
+        };
+        let mut batch = batch_of(position.step);
         while position.step < stage.steps.end {
             if self.is_stopped() {
                 self.save(found, Some((position, training)), stage)?;
                 break;
             }
-            let (epoch, place) = schedule.place(position.step);
-            if order.0 != epoch {
-                order = (epoch, schedule.order(seed, epoch));
-            }
+            let is_last = position.step + 1 == stage.steps.end;
+            let next = if is_last { Vec::new() } else { batch_of(position.step + 1) };
             let began = Instant::now();
-            let batch = &order.1[place * schedule.batch..(place + 1) * schedule.batch];
-            let outcome = training.advance(self.crew, &self.task.train, batch, self.recipe);
+            let outcome = training.advance(self.crew, &self.task.train, [&batch, &next], self.recipe);
             seconds += began.elapsed().as_secs_f64();
+            batch = next;
             seen += outcome.count;
             position.count(&outcome);
             if !outcome.loss.is_finite() {

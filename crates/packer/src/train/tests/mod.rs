@@ -390,7 +390,7 @@ fn what_is_evaluated_is_on_a_plain_device() {
     let shapes: Vec<_> = editable.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     let (mask, head) = (dense::mask(&shapes), start.fresh_head(4, 1));
     let mut training = Training::begin(beginning(&start, &editable, &mask, head, &recipe, &device)).unwrap();
-    training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3], &recipe);
+    training.advance(&Crew::new(2), &task.train, [&[0, 1, 2, 3], &[]], &recipe);
     let crate::model::Model::Whole(taskvec_networks::Network::Vit(vit)) = training.model() else { panic!() };
     assert!(!vit.norm.weight.val().is_autodiff());
 }

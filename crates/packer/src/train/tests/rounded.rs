@@ -87,7 +87,7 @@ fn the_network_of_each_step_is_the_file_of_that_step() {
             assert_eq!(bits(&written) == bits(&start.network), step == 0, "{base}, step {step}");
             let learner = training.learners().iter().find(|learner| learner.name == "blocks.0.mlp.fc1.weight").unwrap();
             assert_eq!(learner.in_full() == learner.computed(), step == 0, "{base}, step {step}");
-            training.advance(&Crew::new(2), &task.train, &[0, 1, 2, 3, 4, 5, 6, 7], &recipe);
+            training.advance(&Crew::new(2), &task.train, [&[0, 1, 2, 3, 4, 5, 6, 7], &[]], &recipe);
         }
     }
 }
