@@ -56,14 +56,14 @@ bench-runtime:
 bench-families:
     cargo build --release --bin taskvec && bench/families/run
 
-# Eight gray tasks, all methods, three seeds: the page is target/gray/index.html. An hour on two cores; goes on where it was.
+# Eight gray tasks, all methods, three seeds, held against suites/results: the page is target/gray/index.html. Goes on where it was.
 eval-gray data="../shared/data":
-    cargo run --release --quiet --bin taskvec -- eval suites/gray.yaml --data {{data}} --out target/gray
+    cargo run --release --quiet --bin taskvec -- eval suites/gray.yaml --data {{data}} --out target/gray --against suites/results/gray.json
 
 # Three tasks in colour on MobileNetV1, whose base is made first: the page is target/colour/index.html.
 eval-colour data="../shared/data":
     [ -d target/mobilenet_v1_025_96 ] || cargo run --release --quiet --bin taskvec -- bundle {{data}}/models/mobilenet_v1_025_imagenet/model.safetensors --network models/mobilenet_v1_025/network_96.yaml -o target/mobilenet_v1_025_96
-    cargo run --release --quiet --bin taskvec -- eval suites/colour.yaml --data {{data}} --out target/colour
+    cargo run --release --quiet --bin taskvec -- eval suites/colour.yaml --data {{data}} --out target/colour --against suites/results/colour.json
 
 # Train on a GPU by Vulkan (a software driver such as lavapipe will do) and on the CPU, and compare. Compiles burn anew, for long.
 wgpu:

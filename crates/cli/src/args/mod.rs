@@ -348,7 +348,7 @@ pub(crate) struct Eval {
     /// Where the suite's paths of data begin, instead of where it says
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
-    /// Tables of an earlier evaluation (its `results.json`) that these have to agree with, within the tolerance; exit code 3 if they do not
+    /// `tables.json` of an earlier evaluation, with which this one has to agree within a tolerance; exit code 3 if it does not
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
     /// Output folder (made if missing; default: `eval-NAME`, by the suite's name)

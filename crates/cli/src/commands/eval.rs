@@ -3,15 +3,17 @@
 //! Every method of the suite learns every task with every seed, by the recipes that `taskvec train` takes; then each is judged:
 //! each task's own model, the sum of the vectors, each task taken away. Coefficients are chosen on held-out images, and every
 //! number has its spread over the seeds. The output folder gets `index.html`, a page that needs nothing beside it, and the same as
-//! `tables.md`, `results.json`, `costs.json` and `pictures/*.svg`. It keeps what was trained: interrupted with Ctrl-C, the same
+//! `tables.md`, `tables.json`, `results.json`, `costs.json` and `pictures/*.svg`. It keeps what was trained: interrupted with Ctrl-C, the same
 //! command goes on, and a suite to which a method was added trains that method alone.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use taskvec_packer::evaluate::suite::Suite;
-use taskvec_packer::evaluate::{Claim, Costs, Ending, Results, SHARE_TOLERANCE, Table, disagreements, evaluate};
+use taskvec_packer::evaluate::{
+    Claim, Costs, Ending, Results, SHARE_TOLERANCE, Table, Tables, disagreements, evaluate,
+};
 use taskvec_packer::run_folder::write_file;
 
 use super::Outcome;
@@ -47,20 +49,15 @@ pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     for line in &lines {
         render::note(line);
     }
-    let tolerance = format!("{} points and the spread over the seeds", 100.0 * SHARE_TOLERANCE);
-    render::note(&format!("beside the earlier tables, within {tolerance}: {} cells differ", lines.len()));
+    let points = 100.0 * SHARE_TOLERANCE;
+    let count = lines.len();
+    render::note(&format!("beside the earlier tables, within {points} points and the spread; disagreements: {count}"));
     Ok(if lines.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
 }
 
-/// What is compared of an earlier evaluation's `results.json`.
-#[derive(Deserialize)]
-struct Earlier {
-    tables: Vec<Table>,
-}
-
-fn read_earlier(path: &Path) -> anyhow::Result<Earlier> {
+fn read_earlier(path: &Path) -> anyhow::Result<Tables> {
     let text = std::fs::read(path).with_context(|| format!("read `{}`", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("`{}` is no `results.json` of an evaluation", path.display()))
+    serde_json::from_slice(&text).with_context(|| format!("`{}` is no `tables.json` of an evaluation", path.display()))
 }
 
 /// Draws the pictures and writes the page.

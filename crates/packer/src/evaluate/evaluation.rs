@@ -7,6 +7,7 @@
 //! | `results.json` | all outcomes and tables ([`Results`]); the same suite on the same data gives the same bytes |
 //! | `costs.json` | what differs between two machines: seconds and memory ([`Costs`]) |
 //! | `tables.md` | the tables of both |
+//! | `tables.json` | the tables of `results.json` and its claims, and nothing else ([`Tables`]): small enough to keep |
 //!
 //! **Stopping.** The flag is looked at between two steps of a run, and while a row is judged before a network is asked. The same call again goes on from there,
 //! and what it writes has the bytes that it would have had.
@@ -40,6 +41,8 @@ pub const RESULTS_FILE: &str = "results.json";
 pub const COSTS_FILE: &str = "costs.json";
 /// The tables of both.
 pub const TABLES_FILE: &str = "tables.md";
+/// The tables of what was measured, to be kept and compared with.
+pub const TABLES_JSON_FILE: &str = "tables.json";
 
 /// What was measured: the content of `results.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +62,19 @@ pub struct Results {
     /// All that was measured.
     #[serde(flatten)]
     pub found: Found,
+}
+
+/// What readers see of the results: the content of `tables.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tables {
+    /// Name of the suite.
+    pub suite: String,
+    /// Fingerprint of the base.
+    pub base: String,
+    /// Its tables.
+    pub tables: Vec<Table>,
+    /// Orderings that it checks.
+    pub claims: Vec<Claim>,
 }
 
 /// What differs between two machines: the content of `costs.json`.
@@ -111,9 +127,17 @@ pub fn evaluate(suite: &Suite, out: &Path, watch: &mut dyn Watch, stop: &AtomicB
     };
     let costs = costs(suite, trained);
     write_json(&out.join(RESULTS_FILE), &results)?;
+    write_json(&out.join(TABLES_JSON_FILE), &results.readable())?;
     write_json(&out.join(COSTS_FILE), &costs)?;
     write_file(&out.join(TABLES_FILE), markdown(&results, &costs).as_bytes())?;
     Ok(Ending::Finished(Box::new((results, costs))))
+}
+
+impl Results {
+    fn readable(&self) -> Tables {
+        let Results { suite, base, tables, claims, .. } = self.clone();
+        Tables { suite, base, tables, claims }
+    }
 }
 
 fn measure_all(

@@ -44,7 +44,9 @@ pub use analogy::{Analogy, AnalogyLine};
 pub use claims::Claim;
 pub use class_means::class_means_head;
 pub use disentanglement::ErrorMap;
-pub use evaluation::{COSTS_FILE, Costs, Ending, RESULTS_FILE, Results, TABLES_FILE, evaluate};
+pub use evaluation::{
+    COSTS_FILE, Costs, Ending, RESULTS_FILE, Results, TABLES_FILE, TABLES_JSON_FILE, Tables, evaluate,
+};
 pub use found::Found;
 pub use judge::{Outcome, TaskOutcome};
 pub use kernel::Localization;

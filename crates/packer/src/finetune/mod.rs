@@ -33,10 +33,10 @@ use taskvec_networks::Network;
 use taskvec_pack::Dtype;
 use taskvec_pack::write::Rounding;
 
+use self::batch::Part;
 use self::learner::{Learner, Pulled, Role};
 use self::leaves::{HostTensor, replaced};
 use self::penalty::Penalty;
-use self::batch::Part;
 use self::shards::{DeviceHead, Plan, Shard, ShardResult, sum};
 use crate::crew::Crew;
 use crate::curvature::Curvature;
