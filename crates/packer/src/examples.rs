@@ -62,10 +62,8 @@ impl Examples {
 }
 
 /// At most `most` of them, evenly spread over all.
-pub(crate) fn spread(examples: Examples, most: usize) -> Examples {
-    if examples.len() <= most {
-        return examples;
-    }
+pub(crate) fn spread(examples: &Examples, most: usize) -> Examples {
+    let most = most.min(examples.len());
     let places = (0..most).map(|place| place * examples.len() / most);
     let (pixels, labels) =
         places.map(|at| (examples.image(at), examples.labels[at])).unzip::<_, _, Vec<&[f32]>, Vec<u32>>();
@@ -88,8 +86,8 @@ mod tests {
 
     #[test]
     fn fewer_images_are_spread_over_all() {
-        assert_eq!(spread(examples(10), 4).labels, [0, 2, 5, 7]);
-        assert_eq!(spread(examples(10), 4).pixels, [0.0, 2.0, 5.0, 7.0]);
-        assert_eq!(spread(examples(3), 4), examples(3));
+        assert_eq!(spread(&examples(10), 4).labels, [0, 2, 5, 7]);
+        assert_eq!(spread(&examples(10), 4).pixels, [0.0, 2.0, 5.0, 7.0]);
+        assert_eq!(spread(&examples(3), 4), examples(3));
     }
 }

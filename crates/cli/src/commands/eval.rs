@@ -31,7 +31,7 @@ struct Shown<'a> {
 
 pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     let suite = Suite::open(&typed.suite, typed.data.as_deref())?;
-    let earlier = typed.against.as_deref().map(read_earlier).transpose()?;
+    let earlier = typed.against.as_deref().map(|path| read_earlier(path, &suite)).transpose()?;
     let out = typed.out.clone().unwrap_or_else(|| PathBuf::from(format!("eval-{}", suite.name)));
     let runs = suite.runs().count() * suite.seeds.len();
     render::note(&format!("suite `{}`: {runs} runs, output folder `{}`", suite.name, out.display()));
@@ -55,9 +55,13 @@ pub(crate) fn run(typed: &Eval, json: bool) -> anyhow::Result<Outcome> {
     Ok(if lines.is_empty() { Outcome::Done } else { Outcome::DoneWithWarnings })
 }
 
-fn read_earlier(path: &Path) -> anyhow::Result<Tables> {
+fn read_earlier(path: &Path, suite: &Suite) -> anyhow::Result<Tables> {
     let text = std::fs::read(path).with_context(|| format!("read `{}`", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("`{}` is no `tables.json` of an evaluation", path.display()))
+    let tables: Tables = serde_json::from_slice(&text)
+        .with_context(|| format!("`{}` is no `tables.json` of an evaluation", path.display()))?;
+    let (theirs, ours) = (&tables.suite, &suite.name);
+    anyhow::ensure!(theirs == ours, "`{}` is of suite `{theirs}`, expected `{ours}`", path.display());
+    Ok(tables)
 }
 
 /// Draws the pictures and writes the page.

@@ -1,5 +1,6 @@
 //! What each way to write a tensor would take and lose.
 
+use taskvec_networks::is_statistic;
 use taskvec_pack::bound::index_bits;
 use taskvec_pack::write::{Rounding, quantize, stream_bytes};
 
@@ -60,6 +61,9 @@ impl Rating {
 
 impl<'a> RatedTensor<'a> {
     pub(super) fn new(tensor: &'a TensorDelta, deltas: &'a [f32]) -> Self {
+        if is_statistic(&tensor.name) {
+            return Self { tensor, deltas, filled: None, ratings: vec![whole(tensor)] };
+        }
         let filled = filled(tensor, deltas);
         let ratings = rate(tensor, deltas, filled.as_deref());
         Self { tensor, deltas, filled, ratings }
@@ -86,6 +90,14 @@ impl<'a> RatedTensor<'a> {
         };
         TensorDelta { indices, deltas: Deltas::Numbers(deltas), ..self.tensor.without_entries() }
     }
+}
+
+/// All entries, as they are: the one way for statistics of batch norms, since half of a variance is none.
+fn whole(tensor: &TensorDelta) -> Rating {
+    let count = tensor.indices.len() as u64;
+    let index = INDEX_OVERHEAD * index_bits(tensor.shape.iter().product(), count) / 8.0;
+    let bytes = RECORD_BYTES + tensor.name.len() as f64 + index + 4.0 * count as f64;
+    Rating { granule: 1, threshold: 0.0, rounding: Some(Rounding::F32), bytes, error: 0.0 }
 }
 
 fn rate(tensor: &TensorDelta, deltas: &[f32], filled: Option<&[f32]>) -> Vec<Rating> {

@@ -125,10 +125,8 @@ fn curve(
 /// A coefficient for each task, each of every other one in turn, on few images.
 fn own_coefficients(ground: &Ground<'_>, learned: &[Arc<Learned>], alphas: &[f64], shared: f64) -> Result<Vec<f64>> {
     let candidates: Vec<f64> = alphas.iter().copied().step_by(ONE_BY_ONE_STRIDE).collect();
-    let few: Vec<_> = learned
-        .iter()
-        .map(|learned| Arc::new(spread((*learned.images.search).clone(), ONE_BY_ONE_IMAGES_MAX)))
-        .collect();
+    let few: Vec<_> =
+        learned.iter().map(|learned| Arc::new(spread(&learned.images.search, ONE_BY_ONE_IMAGES_MAX))).collect();
     let own: Vec<Question> = learned
         .iter()
         .zip(&few)

@@ -19,6 +19,10 @@ use crate::finetune::leaves::to_host;
 
 /// Images that go through a network together.
 const BATCH: usize = 64;
+/// Questions whose networks are in memory together, at most.
+const TOGETHER: usize = 8;
+/// The answer of a network whose logits are no numbers: right for no image.
+const NO_LABEL: u32 = u32::MAX;
 
 /// What is asked about images: the base with vectors, each times its coefficient.
 #[derive(Clone)]
@@ -41,8 +45,19 @@ enum Source {
 /// `Usage` when a head is for other features, and when the evaluation is stopped.
 pub(crate) fn answers(ground: &Ground<'_>, questions: &[Question]) -> Result<Vec<Vec<u32>>> {
     draw_lines(ground, questions)?;
-    let batches = questions.iter().flat_map(|question| {
-        let source = question.source(ground);
+    let together = questions.chunks(TOGETHER).map(|questions| answers_together(ground, questions));
+    Ok(together.collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn answers_together(ground: &Ground<'_>, questions: &[Question]) -> Result<Vec<Vec<u32>>> {
+    let mut sources: Vec<(&Question, Source)> = Vec::new();
+    for question in questions {
+        // Tasks are asked about one sum, and its network is made once.
+        let known = sources.iter().find(|(other, source)| source.is_network() && other.is_of_same_sum(question));
+        let source = known.map_or_else(|| question.source(ground), |(_, source)| source.clone());
+        sources.push((question, source));
+    }
+    let batches = sources.iter().flat_map(|(question, source)| {
         batches(&question.examples).map(move |first| {
             let (head, examples) = (Arc::clone(&question.head), Arc::clone(&question.examples));
             let (source, device) = (source.clone(), ground.device.clone());
@@ -123,11 +138,16 @@ fn batch(examples: &Examples, first: usize, device: &Device) -> Tensor<4> {
 
 fn labels(head: &Head, features: &[f32]) -> Result<Vec<u32>> {
     let logits = head.logits(features).map_err(|cause| Error::from_bundle(cause, "answer by a head"))?;
-    let labels = logits.chunks_exact(head.class_count()).map(|row| argmax(row).map_or(0, |label| label as u32));
+    let labels = logits.chunks_exact(head.class_count()).map(|row| argmax(row).map_or(NO_LABEL, |label| label as u32));
     Ok(labels.collect())
 }
 
 impl Question {
+    fn is_of_same_sum(&self, other: &Question) -> bool {
+        let same = |((a, x), (b, y)): (&(f64, Arc<Vector>), &(f64, Arc<Vector>))| a == b && Arc::ptr_eq(x, y);
+        self.sum.len() == other.sum.len() && self.sum.iter().zip(&other.sum).all(same)
+    }
+
     fn source(&self, ground: &Ground<'_>) -> Source {
         let lines = self.sum.iter().map(|(alpha, vector)| Some((*alpha, vector.line(&self.examples)?)));
         match lines.collect::<Option<Vec<_>>>() {
@@ -141,6 +161,10 @@ impl Question {
 }
 
 impl Source {
+    fn is_network(&self) -> bool {
+        matches!(self, Source::Network(_))
+    }
+
     fn features(&self, examples: &Examples, first: usize, device: &Device) -> Vec<f32> {
         match self {
             Source::Network(network) => to_host(network.features(batch(examples, first, device))),

@@ -46,7 +46,7 @@ pub(crate) fn map(
     pair: [&Learned; 2],
 ) -> Result<ErrorMap> {
     let alphas = settings.grid().values();
-    let images = pair.map(|learned| Arc::new(spread((*learned.images.test).clone(), settings.images)));
+    let images = pair.map(|learned| Arc::new(spread(&learned.images.test, settings.images)));
     let times = |task: usize, alpha: f64| (alpha, Arc::clone(&pair[task].vector));
     let alone = |task: usize, alpha: &f64| pair[task].question(&[times(task, *alpha)], &images[task]);
     let alone = [0, 1].map(|task| answers(ground, &alphas.iter().map(|alpha| alone(task, alpha)).collect::<Vec<_>>()));

@@ -104,17 +104,22 @@ pub fn evaluate(suite: &Suite, out: &Path, watch: &mut dyn Watch, stop: &AtomicB
     let judged = out.join("judged");
     fs::create_dir_all(&judged).map_err(|cause| Error::io("create", &judged, cause))?;
     let Some(base) = runs::base(suite, out, watch, stop)? else { return Ok(Ending::Stopped) };
+    match evaluated(suite, &base, out, watch, stop) {
+        // What else may have failed after the flag was raised fails again when the evaluation goes on.
+        Err(_) if stop.load(Ordering::Relaxed) => Ok(Ending::Stopped),
+        ending => ending,
+    }
+}
+
+/// Everything on a base that is there.
+fn evaluated(suite: &Suite, base: &Path, out: &Path, watch: &mut dyn Watch, stop: &AtomicBool) -> Result<Ending> {
     // All that the suite names is opened once before anything is trained on it.
-    let ground = Ground::open(suite, &base, stop)?;
-    let digests = digests(suite, &ground, &base)?;
-    let Some(trained) = train_all(suite, (&base, &ground.base), &digests, out, watch, stop)? else {
+    let ground = Ground::open(suite, base, stop)?;
+    let digests = digests(suite, &ground, base)?;
+    let Some(trained) = train_all(suite, (base, &ground.base), &digests, out, watch, stop)? else {
         return Ok(Ending::Stopped);
     };
-    let found = match measure_all(suite, &ground, &trained, &judged, watch) {
-        // What else may have failed after the flag was raised fails again when the evaluation goes on.
-        Err(_) if stop.load(Ordering::Relaxed) => return Ok(Ending::Stopped),
-        found => found?,
-    };
+    let found = measure_all(suite, &ground, &trained, &out.join("judged"), watch)?;
     let control_of_base = ground.control.as_ref().map(|control| control.of_base[1]);
     let results = Results {
         suite: suite.name.clone(),
@@ -254,7 +259,8 @@ fn train_all(
     for &seed in &suite.seeds {
         for (method, task) in suite.runs() {
             let recipe = suite.recipe(method, task, seed, base)?;
-            let is_felt = |other: &str| other == task || recipe.curvature().is_some();
+            let is_other = |other: &str| suite.merged_tasks().any(|(merged, _)| merged == other);
+            let is_felt = |other: &str| other == task || recipe.curvature().is_some() && is_other(other);
             let data = digests.iter().filter(|(other, _)| is_felt(other)).map(|(_, digest)| digest.as_str());
             let identity = [base_digest].into_iter().chain(data).collect::<Vec<_>>().join(" ");
             let trained = runs::run(recipe, [method, task], &identity, out, watch, stop)?;

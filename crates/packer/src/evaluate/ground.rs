@@ -105,7 +105,7 @@ impl<'a> Ground<'a> {
             .with_help("half of them choose coefficients, the other half judges"));
         }
         let examples = |split: &Split, most| {
-            Ok::<_, Error>(Arc::new(spread(Examples::new(split, &self.start.preprocessing)?, most)))
+            Ok::<_, Error>(Arc::new(spread(&Examples::new(split, &self.start.preprocessing)?, most)))
         };
         let head = match &control.head {
             Some(name) => self.own_head(name, &set.classes)?,
@@ -163,7 +163,7 @@ impl Shelf {
                     .with_help("coefficients are chosen on held-out images and judged on test images"));
             }
         }
-        let search = Arc::new(spread(Arc::unwrap_or_clone(task.held_out), search_max));
+        let search = Arc::new(spread(&task.held_out, search_max));
         let images = Images { search, test: task.test, train_count: task.train.len(), digest: task.digest };
         self.0.insert(key, images.clone());
         Ok(images)

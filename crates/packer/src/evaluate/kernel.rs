@@ -77,7 +77,7 @@ pub(crate) fn localizations(
         Subject { network: &drawn, tensors: &of_drawn, is_base: false },
     ];
     let count = settings.images.min(task.len()).min(control.len());
-    let (task, control) = (spread((**task).clone(), count), spread((**control).clone(), count));
+    let (task, control) = (spread(task, count), spread(control, count));
     let parameters: usize = tensors.iter().map(|tensor| tensor.values.len()).sum();
     if 2 * count * parameters * size_of::<f32>() > GRADIENTS_MAX {
         let clause = format!("the gradients of {} images by {parameters} weights do not fit into 2 GiB", 2 * count);

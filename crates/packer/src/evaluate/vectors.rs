@@ -16,7 +16,7 @@ use crate::finetune::leaves::{HostTensor, host_tensors, replaced};
 use crate::train::Start;
 
 /// Tuned minus base, of the tensors in which that is not zero.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Vector {
     /// By place in [`Start::tensors`], in order.
     tensors: Vec<(usize, Vec<f32>)>,

@@ -189,11 +189,6 @@ impl Calibration {
         self.candidates.to_mask()
     }
 
-    /// About as many parameters as the mask shall have.
-    fn budget(&self, ground: &Ground<'_>) -> u64 {
-        ((self.report.maskable as f64 * ground.recipe.density).round() as u64).max(1)
-    }
-
     /// Scores for every element of every editable tensor, on the softly masked base.
     fn scores(
         &self,
@@ -272,9 +267,10 @@ impl Calibration {
     fn close_dead(&mut self, ground: &Ground<'_>, scores: &[Vec<f64>]) -> Result<()> {
         let before: Vec<u64> = self.open_by_tensor();
         let dead = self.candidates.close_zeros(scores, ground.recipe.granule);
-        let mask = self.budget(ground);
         let share_max = if ground.network.has_relus() { SHUT_SHARE_MAX } else { DEAD_SHARE_MAX };
-        if dead as f64 <= share_max * self.report.maskable as f64 {
+        let maskable = self.report.maskable;
+        let most = (share_max * maskable as f64) as u64;
+        if dead <= most {
             return Ok(());
         }
         let lost = before.iter().zip(self.open_by_tensor()).map(|(before, after)| before - after);
@@ -285,7 +281,7 @@ impl Calibration {
         let (images, round) = (ground.examples.len(), self.rounds_done() + 1);
         Err(Error::usage(format!(
             "the mask would consist of dead weights: in round {round} of the calibration on {images} images, {dead} \
-             parameters have no sensitivity at all ({count} of them in `{worst}`), for a mask of {mask}"
+             parameters have no sensitivity at all ({count} of them in `{worst}`), expected at most {most} of {maskable}"
         ))
         .with_help(format!(
             "calibrate on more images (`held_out`), in fewer rounds (`mask.rounds`), or name what is never used in \

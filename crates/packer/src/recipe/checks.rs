@@ -35,6 +35,12 @@ impl Recipe {
                 return Err(Error::usage("`batch_norm_statistics` is `measured` and the network is linearized")
                     .with_help("features have a derivative by weights and none by statistics; leave them `frozen`"));
             }
+            (Some(_), _)
+                if self.curvature().is_some() && self.batch_norm_statistics == BatchNormStatistics::Measured =>
+            {
+                return Err(Error::usage("`batch_norm_statistics` is `measured` and `penalty.curvature` is given")
+                    .with_help("curvature is that of the base, whose statistics are other ones; leave them `frozen`"));
+            }
             (None, Some(_)) if self.linearized => {
                 return Err(Error::usage("`linearized` is given for a base trained from scratch")
                     .with_help("a network is linearized around a base that has learned something already"));

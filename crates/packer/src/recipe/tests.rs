@@ -175,6 +175,10 @@ fn settings_of_a_way_to_train_belong_to_it() {
     struct Case(&'static str, &'static str);
     let cases = [
         Case("batch_norm_statistics: measured\nlinearized: true", "`measured` and the network is linearized"),
+        Case(
+            "batch_norm_statistics: measured\npenalty: {curvature: {data: a}}",
+            "`measured` and `penalty.curvature` is given",
+        ),
         Case("batch_norm_statistics: carried", "unknown value `carried`"),
         Case("device: gpu", "unknown value `gpu`"),
         Case("method: talos\nlora: {rank: 4}", "`lora` is given and `method` is another"),

@@ -114,7 +114,7 @@ pub(crate) fn train_on(
     let saved = Saved::read(out_dir, &identity)?;
     let base = start.network.clone();
     if recipe.batch_norm_statistics == BatchNormStatistics::Measured {
-        start.take_statistics(&spread((*task.train).clone(), STATISTICS_IMAGES_MAX), &device)?;
+        start.take_statistics(&spread(&task.train, STATISTICS_IMAGES_MAX), &device)?;
     }
     let schedule = Schedule::new(recipe, task.train.len());
     let journey = Journey {

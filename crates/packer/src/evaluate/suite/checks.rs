@@ -8,7 +8,7 @@ use super::fragment::SAID_BY_THE_SUITE;
 use super::{Alphas, AnalogySettings, Named, Suite};
 use crate::edit::MergeMethod;
 use crate::error::{Error, Result};
-use crate::recipe::HeadKind;
+use crate::recipe::{BatchNormStatistics, HeadKind};
 
 impl Suite {
     pub(super) fn check(&self) -> Result<()> {
@@ -77,6 +77,11 @@ impl Suite {
                     return Err(
                         Error::usage(clause).with_help("leave `head.kind` out: heads are class means of the base")
                     );
+                }
+                if recipe.batch_norm_statistics == BatchNormStatistics::Measured {
+                    let clause = format!("method `{method}` measures statistics, and with them has a head of its own");
+                    return Err(Error::usage(clause)
+                        .with_help("a suite judges all methods and the base by one head: leave them `frozen`"));
                 }
                 if recipe.held_out == 0.0 {
                     let clause = format!("method `{method}` holds no images out, and coefficients are chosen on such");

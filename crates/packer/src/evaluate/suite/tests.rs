@@ -126,6 +126,7 @@ fn a_slip_names_its_line_and_what_was_meant() {
         ),
         Case("  dense: {method: dense}", "  dense: {method: dense, seed: 5}", "says `seed`", None),
         Case("epochs: 3", "epochs: 3\n  held_out: 0", "holds no images out", Some("say `held_out: 0.1` in `defaults`")),
+        Case("epochs: 3", "epochs: 3\n  batch_norm_statistics: measured", "measures statistics", None),
         Case("name: small", "name: small\nseeds: [1, 1]", "names 1 twice", None),
         Case("  dense: {", "  zero-shot: {", "`zero-shot`", None),
         Case("  dense: {", "  ../dense: {", "`../dense`", Some("names become names of files")),

@@ -30,7 +30,10 @@ fn dead_weights_are_refused_by_name() {
     assert_eq!(error.kind(), crate::ErrorKind::Usage);
     let message = error.to_string();
     // 16 rows of fc1 of 16, as many columns of fc2, 16 biases.
-    assert!(message.contains("dead weights") && message.contains("528 parameters"), "{message}");
+    assert!(
+        message.contains("dead weights") && message.contains("528 parameters") && message.contains("at most 4 of"),
+        "{message}"
+    );
     assert!(error.help().unwrap().contains("`mask.rounds`"), "{error:?}");
     // Frozen by name there is nothing dead left to choose, and the run goes through.
     let text = text.replace("method: talos", "method: talos, mask: {frozen: [cls_token, pos_embed, blocks.0.mlp.*]}");

@@ -5,6 +5,7 @@ mod gpu;
 mod linearized;
 mod masks;
 mod rounded;
+mod statistics;
 mod ways;
 
 use std::collections::BTreeMap;
@@ -23,21 +24,27 @@ use crate::random::Random;
 use crate::run_folder::{CHECKPOINT_FOLDER, HEAD_FILE, LABELS_FILE, f32_bytes, f32s, read_head, safetensors};
 
 const SIDE: usize = 8;
-const NETWORK: &str = "{family: vit, image_size: 8, patch_size: 4, channels: 1, width: 16, depth: 2, heads: 2,
+const VIT: &str = "{family: vit, image_size: 8, patch_size: 4, channels: 1, width: 16, depth: 2, heads: 2,
     mlp_width: 32, gelu: exact, layer_norm_epsilon: 1e-6}";
+const RESNET: &str = "{family: resnet, image_size: 8, channels: 1, width: 8, depth: 8, batch_norm_epsilon: 1e-5}";
 
 /// A folder with a base trained on five drawn classes and the data of another task of four.
 struct Ground {
     folder: TempDir,
+    network: &'static str,
 }
 
 impl Ground {
     fn new() -> Ground {
-        let ground = Ground { folder: tempfile::tempdir().unwrap() };
+        Ground::of(VIT)
+    }
+
+    fn of(network: &'static str) -> Ground {
+        let ground = Ground { folder: tempfile::tempdir().unwrap(), network };
         write_data(&ground.path("shapes"), "shapes", 5);
         write_data(&ground.path("signs"), "signs", 4);
         let recipe = format!(
-            "{{name: tiny, seed: 1, network: {NETWORK}, data: shapes, epochs: 12, batch: 16, held_out: 0.2,
+            "{{name: tiny, seed: 1, network: {network}, data: shapes, epochs: 12, batch: 16, held_out: 0.2,
                optimizer: {{learning_rate: 3e-3, warmup_steps: 5}}}}"
         );
         let run = ground.run(&recipe, "base run");
@@ -73,11 +80,9 @@ impl Ground {
         let tensors: Vec<_> = tensors.collect();
         let named = tensors.iter().map(|(name, shape, bytes)| NamedTensor { name, dtype, shape, bytes });
         let bytes = safetensors(&named.collect::<Vec<_>>()).unwrap();
-        let start = Start::new(
-            &self.recipe(&format!("{{name: x, network: {NETWORK}, data: shapes, steps: 1}}")),
-            &Device::flex(),
-        );
-        let config = self.recipe(&format!("{{name: x, network: {NETWORK}, data: shapes, steps: 1}}")).network.unwrap();
+        let recipe = self.recipe(&format!("{{name: x, network: {}, data: shapes, steps: 1}}", self.network));
+        let start = Start::new(&recipe, &Device::flex());
+        let config = recipe.network.unwrap();
         let mut editable: Vec<String> = tensors.iter().map(|(name, ..)| (*name).to_owned()).collect();
         editable.sort();
         let draft = BaseDraft {
