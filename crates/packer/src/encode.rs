@@ -105,7 +105,7 @@ impl PackDetails {
             method: if recipe.linearized { taskvec_pack::Method::Linearized } else { method(recipe.method) },
             seed: recipe.seed,
             density: if masked { recipe.mask.density as f32 } else { 1.0 },
-            granule: if masked { granule(recipe.mask.granule) } else { taskvec_pack::Granule::Tensor },
+            granule: if masked { granule(recipe.mask.granule()) } else { taskvec_pack::Granule::Tensor },
             provenance: vec![("recipe".to_owned(), recipe.digest().to_string())],
             ..PackDetails::new(recipe.name.clone(), recipe.pack.values)
         }

@@ -33,7 +33,7 @@ pub(crate) fn mask(tensors: &[HostTensor], scores: &[Vec<f64>], recipe: &MaskRec
         Rule::Lowest => Ranking::Least(scores),
         Rule::Highest => Ranking::Most(scores),
     };
-    candidates.narrow_within(recipe.scope, ranking, recipe.granule, &first, recipe.density);
+    candidates.narrow_within(recipe.scope, ranking, recipe.granule(), &first, recipe.density);
     Ok(candidates.to_mask())
 }
 

@@ -180,7 +180,7 @@ impl Calibration {
             first.tensors().iter().map(|tensor| self.report.untouched.contains(&tensor.name)).collect();
         first.close(|tensor, _| untouched[tensor]);
         let share = libm::pow(ground.recipe.density, share_of_rounds);
-        self.candidates.narrow_within(ground.recipe.scope, ranking, ground.recipe.granule, &first, share);
+        self.candidates.narrow_within(ground.recipe.scope, ranking, ground.recipe.granule(), &first, share);
         Ok(())
     }
 
@@ -266,7 +266,7 @@ impl Calibration {
     /// Leaves out the granules that are dead, or refuses.
     fn close_dead(&mut self, ground: &Ground<'_>, scores: &[Vec<f64>]) -> Result<()> {
         let before: Vec<u64> = self.open_by_tensor();
-        let dead = self.candidates.close_zeros(scores, ground.recipe.granule);
+        let dead = self.candidates.close_zeros(scores, ground.recipe.granule());
         let share_max = if ground.network.has_relus() { SHUT_SHARE_MAX } else { DEAD_SHARE_MAX };
         let maskable = self.report.maskable;
         let most = (share_max * maskable as f64) as u64;

@@ -169,8 +169,8 @@ impl Recipe {
         }
         let idle = match mask.scope {
             Scope::Global => false,
-            Scope::PerTensor => mask.granule == Granule::Tensor,
-            Scope::PerRow => mask.granule != Granule::Element,
+            Scope::PerTensor => mask.granule() == Granule::Tensor,
+            Scope::PerRow => mask.granule() != Granule::Element,
         };
         if idle {
             return Err(Error::usage(

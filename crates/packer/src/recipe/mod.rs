@@ -168,6 +168,9 @@ impl Recipe {
             Method::DiffPruning => drop(self.diff_pruning.get_or_insert_default()),
             _ => {}
         }
+        let by_rows = matches!(self.method, Method::Talos | Method::MostSensitive | Method::RandomMask)
+            && self.mask.scope != Scope::PerRow;
+        self.mask.granule.get_or_insert(if by_rows { Granule::Row } else { Granule::Element });
         if self.method.ranks() {
             self.mask.rule.get_or_insert_default();
         }

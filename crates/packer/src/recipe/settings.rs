@@ -105,8 +105,9 @@ pub struct MaskRecipe {
     pub from: Option<PathBuf>,
     /// Share of the maskable parameters that learn, in `(0, 1]`. Default 0.1.
     pub density: f64,
-    /// What is chosen or left as one piece. Default `element`.
-    pub granule: Granule,
+    /// What is chosen or left as one piece. Default `row` for masks by sensitivity and for `random_mask`, their control; `element` for all
+    /// other methods, as they were published, and where scores are compared within rows.
+    pub granule: Option<Granule>,
     /// Where scores are compared with each other. Default `global`.
     #[serde(skip_serializing_if = "Scope::is_global")]
     pub scope: Scope,
@@ -406,12 +407,19 @@ impl Default for PixelRecipe {
     }
 }
 
+impl MaskRecipe {
+    /// What is chosen or left as one piece.
+    pub fn granule(&self) -> Granule {
+        self.granule.unwrap_or(Granule::Element)
+    }
+}
+
 impl Default for MaskRecipe {
     fn default() -> Self {
         Self {
             from: None,
             density: 0.1,
-            granule: Granule::Element,
+            granule: None,
             scope: Scope::Global,
             rule: None,
             search_share: None,

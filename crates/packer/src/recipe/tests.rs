@@ -53,7 +53,7 @@ fn refusal(text: &str) -> (String, Option<String>) {
 fn reads_a_skill_and_fills_in_the_defaults() {
     let recipe = parse(SKILL).unwrap();
     assert_eq!(recipe.method, Method::Talos);
-    assert_eq!(recipe.mask.granule, Granule::Block4k);
+    assert_eq!(recipe.mask.granule(), Granule::Block4k);
     assert_eq!((recipe.mask.rounds, recipe.mask.soft), (4, 0.1));
     assert_eq!((recipe.shards, recipe.batch, recipe.seed), (2, 32, 0));
     assert_eq!(recipe.base_path().unwrap(), Path::new("/recipes/../base"));
@@ -162,6 +162,18 @@ fn settings_of_a_way_to_train_belong_to_it() {
     let pruning = parse(&with("method: diff_pruning\nmask: {density: 0.005}")).unwrap();
     assert_eq!(pruning.diff_pruning, Some(DiffPruningRecipe::default()));
     assert_eq!((pruning.mask.rule, pruning.mask.search_share), (None, Some(0.5)));
+    // Rows, where a table says that they cost nothing; elements, where a method was published so.
+    let granules = [
+        ("method: talos", Granule::Row),
+        ("method: random_mask\nmask: {density: 0.01}", Granule::Row),
+        ("method: talos\nmask: {granule: element}", Granule::Element),
+        ("method: talos\nmask: {scope: per_row}", Granule::Element),
+        ("method: magnitude_mask", Granule::Element),
+        ("method: diff_pruning", Granule::Element),
+    ];
+    for (settings, granule) in granules {
+        assert_eq!(parse(&with(settings)).unwrap().mask.granule(), granule, "{settings}");
+    }
     let penalized = parse(&with("penalty: {orthogonality: {factor: 0.5}}")).unwrap();
     assert_eq!(penalized.penalty.unwrap().orthogonality.unwrap().length, DeltaLength::One);
     let curvature = parse(&with("penalty: {curvature: {data: data/mnist}}")).unwrap();

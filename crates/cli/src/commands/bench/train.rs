@@ -93,7 +93,7 @@ pub(super) fn rows(python: Option<&Path>) -> anyhow::Result<Vec<Row>> {
 }
 
 /// How a mask is found.
-const TALOS: &str = "method: talos, mask: {density: 0.1, rounds: 1}";
+const TALOS: &str = "method: talos, mask: {density: 0.1, granule: element, rounds: 1}";
 
 fn sensitivities(shapes: &Shapes, threads: usize, ours: &[Measured], torch: &[Torch]) -> Row {
     let work = format!(

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_kept_share_falls_round_by_round() {
     let ground = Ground::new();
-    let run = ground.run(&skill("method: talos, mask: {density: 0.1}"), "talos");
+    let run = ground.run(&skill("method: talos, mask: {density: 0.1, granule: element}"), "talos");
     let report = run.mask.calibration.unwrap();
     let shares: Vec<f64> = report.rounds.iter().map(|round| round.kept as f64 / report.maskable as f64).collect();
     // methods.md 3.3: density 0.1 in 4 rounds.
@@ -25,7 +25,7 @@ fn dead_weights_are_refused_by_name() {
             values[..16].fill(-100.0);
         }
     });
-    let text = skill("method: talos").replace("base: base", "base: half dead");
+    let text = skill("method: talos, mask: {granule: element}").replace("base: base", "base: half dead");
     let error = train(&ground.recipe(&text), &ground.path("run"), &mut (), &AtomicBool::new(false)).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::Usage);
     let message = error.to_string();
@@ -36,7 +36,7 @@ fn dead_weights_are_refused_by_name() {
     );
     assert!(error.help().unwrap().contains("`mask.rounds`"), "{error:?}");
     // Frozen by name there is nothing dead left to choose, and the run goes through.
-    let text = text.replace("method: talos", "method: talos, mask: {frozen: [cls_token, pos_embed, blocks.0.mlp.*]}");
+    let text = text.replace("granule: element", "granule: element, frozen: [cls_token, pos_embed, blocks.0.mlp.*]");
     let run = ground.run(&text, "run");
     assert!(run.mask.calibration.unwrap().rounds.iter().all(|round| round.dead == 0));
 }
@@ -68,7 +68,7 @@ fn tensors_that_are_never_used_do_not_count() {
             values.fill(-100.0);
         }
     });
-    let run = ground.run(&skill("method: talos").replace("base: base", "base: idle"), "run");
+    let run = ground.run(&skill("method: talos, mask: {granule: element}").replace("base: base", "base: idle"), "run");
     let report = run.mask.calibration.unwrap();
     let idle = [
         "blocks.1.norm2.weight",

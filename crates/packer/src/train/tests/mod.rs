@@ -195,9 +195,17 @@ fn every_method_learns_and_changes_no_bit_outside_its_mask() {
     let cases = [
         Case { name: "dense", settings: "method: dense", density: None },
         Case { name: "attention", settings: "method: attention_only", density: None },
-        Case { name: "talos", settings: "method: talos, mask: {density: 0.1}", density: Some(0.1) },
-        Case { name: "most", settings: "method: most_sensitive, mask: {density: 0.1, rounds: 2}", density: Some(0.1) },
-        Case { name: "random", settings: "method: random_mask, mask: {density: 0.1}", density: Some(0.1) },
+        Case { name: "talos", settings: "method: talos, mask: {density: 0.1, granule: element}", density: Some(0.1) },
+        Case {
+            name: "most",
+            settings: "method: most_sensitive, mask: {density: 0.1, granule: element, rounds: 2}",
+            density: Some(0.1),
+        },
+        Case {
+            name: "random",
+            settings: "method: random_mask, mask: {density: 0.1, granule: element}",
+            density: Some(0.1),
+        },
     ];
     for Case { name, settings, density } in cases {
         let run = ground.run(&skill(settings), name);
@@ -344,7 +352,7 @@ fn the_clip_norm_counts_what_the_recipe_says() {
 #[test]
 fn a_run_has_the_tensors_of_its_base_and_its_pack_names_base_and_recipe() {
     let ground = Ground::new();
-    let run = ground.run(&skill("method: talos, mask: {density: 0.1}"), "run");
+    let run = ground.run(&skill("method: talos, mask: {density: 0.1, granule: element}"), "run");
     let [base, tuned] = ["base", "run"].map(|name| {
         Checkpoint::open(&ground.path(name).join(if name == "base" { MODEL_FILE } else { TUNED_FILE })).unwrap()
     });

@@ -34,7 +34,11 @@ fn vector(bytes: &[u8]) -> TaskVector {
 fn a_pack_holds_the_very_network_that_was_evaluated() {
     let ground = Ground::new();
     ground.bundle("base run", "half", StoredDtype::F16, |_, _| {});
-    let masks = ["method: talos, mask: {density: 0.1}", "method: random_mask, mask: {granule: row}", "method: dense"];
+    let masks = [
+        "method: talos, mask: {density: 0.1, granule: element}",
+        "method: random_mask, mask: {granule: row}",
+        "method: dense",
+    ];
     let values = ["f32", "f16", "bf16", "int8", "int6", "int4", "int3", "int2", "sign"];
     for (number, values) in values.into_iter().enumerate() {
         for base in ["base", "half"] {
