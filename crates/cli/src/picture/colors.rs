@@ -11,6 +11,11 @@ pub(super) fn color(place: usize) -> &'static str {
     COLORS[place % COLORS.len()]
 }
 
+/// How often the colors have been through before this place.
+pub(super) fn round(place: usize) -> usize {
+    place / COLORS.len()
+}
+
 /// From white at 0 to a dark red at 1.
 pub(super) fn heat(share: f64) -> String {
     const STOPS: [[f64; 3]; 4] =

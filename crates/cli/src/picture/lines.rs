@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::colors::color;
+use super::colors::{color, round};
 use super::{begin, escape};
 
 const WIDTH: f64 = 760.0;
@@ -65,14 +65,14 @@ pub(crate) fn lines(title: &str, axis: &Axis, what: &str, lines: &[Line]) -> Str
         );
     }
     for (place, line) in lines.iter().enumerate() {
-        draw(&mut svg, line, color(place), &x, &y);
+        let stroke = Stroke { color: color(place), dash: dash(line, place) };
+        draw(&mut svg, line, &stroke, &x, &y);
         let at = top + 8.0 + LEGEND_STEP * place as f64;
-        let dash = if line.is_dashed { r#" stroke-dasharray="5 4""# } else { "" };
+        let Stroke { color, dash } = stroke;
         let _ = writeln!(
             svg,
-            r##"<path d="M{} {at}h22" stroke="{}" stroke-width="2.5"{dash}/><text x="{}" y="{}" fill="#1c2430">{}</text>"##,
+            r##"<path d="M{} {at}h22" stroke="{color}" stroke-width="2.5"{dash}/><text x="{}" y="{}" fill="#1c2430">{}</text>"##,
             right + 18.0,
-            color(place),
             right + 48.0,
             at + 4.5,
             escape(&line.name)
@@ -93,12 +93,29 @@ pub(crate) fn lines(title: &str, axis: &Axis, what: &str, lines: &[Line]) -> Str
     svg
 }
 
-fn draw(svg: &mut String, line: &Line, color: &str, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) {
+/// What a line is drawn with.
+struct Stroke {
+    color: &'static str,
+    /// An attribute, or nothing.
+    dash: &'static str,
+}
+
+/// Dashed if the line says so; of more lines than there are colors, the second round is dashed and the third dotted.
+fn dash(line: &Line, place: usize) -> &'static str {
+    match round(place) {
+        _ if line.is_dashed => r#" stroke-dasharray="5 4""#,
+        0 => "",
+        1 => r#" stroke-dasharray="8 3""#,
+        _ => r#" stroke-dasharray="2 3""#,
+    }
+}
+
+fn draw(svg: &mut String, line: &Line, stroke: &Stroke, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) {
     let path: Vec<String> = line.points.iter().map(|at| format!("{:.1} {:.1}", x(at[0]), y(at[1]))).collect();
     if path.is_empty() {
         return;
     }
-    let dash = if line.is_dashed { r#" stroke-dasharray="5 4""# } else { "" };
+    let Stroke { color, dash } = stroke;
     let _ = writeln!(svg, r##"<path d="M{}" fill="none" stroke="{color}" stroke-width="2"{dash}/>"##, path.join("L"));
     for at in &line.points {
         if at[2] > 0.0 {
@@ -136,6 +153,12 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 3);
+        // Of more lines than there are colors no two look alike.
+        let many: Vec<Line> = (0..30).map(|at| line(&format!("line {at}"), &[[0.0, 0.5, 0.0]])).collect();
+        let svg = lines("t", &axis, "", &many);
+        let looks: std::collections::HashSet<&str> =
+            svg.lines().filter_map(|line| line.split_once("h22\"")?.1.split_once("/>")).map(|(look, _)| look).collect();
+        assert_eq!(looks.len(), 30);
         // One point, or none at all, is a picture too.
         let alone = Axis { title: String::new(), ticks: vec![(1.0, "1".to_owned())] };
         assert!(!lines("t", &alone, "", &[line("x", &[[1.0, 0.5, 0.0]]), line("y", &[])]).contains("NaN"));

@@ -169,7 +169,8 @@ fn tensors_are_granules_too() {
 #[test]
 fn with_a_threshold_in_each_tensor_all_have_the_same_density() {
     let ground = Ground::new();
-    let run = ground.run(&skill("method: talos, mask: {density: 0.1, granule: element, scope: per_tensor, rounds: 2}"), "each");
+    let run = ground
+        .run(&skill("method: talos, mask: {density: 0.1, granule: element, scope: per_tensor, rounds: 2}"), "each");
     for tensor in &run.mask.tensors {
         let candidates = match tensor.name.as_str() {
             "cls_token" | "pos_embed" => 0.0,
