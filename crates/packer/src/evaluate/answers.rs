@@ -35,7 +35,7 @@ pub(crate) struct Question {
 /// Where the features of a question's images come from.
 #[derive(Clone)]
 enum Source {
-    Network(Network),
+    Network(Box<Network>),
     Lines(Arc<Vec<(f64, Arc<Line>)>>),
 }
 
@@ -144,8 +144,9 @@ fn labels(head: &Head, features: &[f32]) -> Result<Vec<u32>> {
 
 impl Question {
     fn is_of_same_sum(&self, other: &Question) -> bool {
-        let same = |((a, x), (b, y)): (&(f64, Arc<Vector>), &(f64, Arc<Vector>))| a == b && Arc::ptr_eq(x, y);
-        self.sum.len() == other.sum.len() && self.sum.iter().zip(&other.sum).all(same)
+        let mut pairs = self.sum.iter().zip(&other.sum);
+        self.sum.len() == other.sum.len()
+            && pairs.all(|(ours, theirs)| ours.0 == theirs.0 && Arc::ptr_eq(&ours.1, &theirs.1))
     }
 
     fn source(&self, ground: &Ground<'_>) -> Source {
@@ -154,7 +155,7 @@ impl Question {
             Some(lines) if !lines.is_empty() => Source::Lines(Arc::new(lines)),
             _ => {
                 let sum = self.sum.iter().map(|(alpha, vector)| (*alpha as f32, &**vector));
-                Source::Network(Vector::sum(&sum.collect::<Vec<_>>()).network(&ground.start))
+                Source::Network(Box::new(Vector::sum(&sum.collect::<Vec<_>>()).network(&ground.start)))
             }
         }
     }

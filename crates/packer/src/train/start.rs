@@ -400,7 +400,7 @@ mod tests {
                 _ => value,
             };
             for _ in 0..20_000 {
-                let mut draw = || random.normal() * 10f32.powf(6.0 * random.uniform() as f32 - 3.0);
+                let mut draw = || random.normal() * 10f32.powf(6.0 * random.uniform() - 3.0);
                 let (base, measured) = (stored(draw()), draw());
                 let found = reachable(base, measured, dtype);
                 assert_eq!(stored(base + (found - base)).to_bits(), found.to_bits(), "{base} {measured} {dtype:?}");
