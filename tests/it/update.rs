@@ -216,7 +216,7 @@ fn trained(folder: &Path, name: &str, settings: &str, words: &[&str]) -> (PathBu
 #[test]
 fn a_new_version_trained_on_the_mask_of_the_old_one_sends_no_mask() {
     let folder = tempfile::tempdir().unwrap();
-    let random = "method: random_mask\nmask: {density: 0.05}\n";
+    let random = "method: random_mask\nmask: {density: 0.05, granule: element}\n";
     let (old, first) = trained(folder.path(), "old", random, &[]);
     assert_eq!(first.json(0)["mask"].get("shared"), None);
     let old_digest = told(taskvec().args(["inspect", "--json"]).arg(&old)).json(0)["digest"].clone();
@@ -226,7 +226,7 @@ fn a_new_version_trained_on_the_mask_of_the_old_one_sends_no_mask() {
     assert_eq!(second["mask"]["shared"]["pack"], old_digest);
     assert_eq!(second["mask"]["entries"], first.json(0)["mask"]["entries"]);
     let inspected = told(taskvec().args(["inspect", "--json"]).arg(&new)).json(0);
-    assert_eq!(inspected["granule"], "Row");
+    assert_eq!(inspected["granule"], "Element");
     let streams = |pack: &[u8]| -> Vec<(String, Vec<u8>)> {
         let pack = taskvec_pack::Pack::read(pack, &taskvec_pack::Limits::default()).unwrap();
         assert!((pack.manifest().density - 0.05).abs() < 1e-6);
