@@ -242,6 +242,42 @@ fn an_interrupted_evaluation_goes_on_and_ends_with_the_same_bytes() {
     assert_eq!(fs::metadata(disturbed.join("judged/dense-seed-1.json")).unwrap().modified().unwrap(), before);
 }
 
+/// What is judged is what was trained, at the coefficient that is said.
+#[test]
+fn own_models_are_those_of_the_runs_and_coefficients_scale_what_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    // Steps so long that all answers move.
+    let more = "  dense: {method: dense, optimizer: {learning_rate: 1.0e-2}}
+  tangent: {method: dense, linearized: true, optimizer: {learning_rate: 1.0e-2}}";
+    let merges = "merges:
+  cart: {of: dense, merge_method: cart}
+  mean: {of: dense, merge_method: task_arithmetic, parameters: {weight: 0.5}}
+  half: {of: tangent, merge_method: task_arithmetic, parameters: {weight: 0.5}}";
+    let suite =
+        tiny(folder.path(), |text| text.replacen("  dense: {method: dense}", more, 1).replacen("merges:", merges, 1));
+    let out = folder.path().join("out");
+    let results = told(taskvec().args(["eval", "--json"]).arg(&suite).arg("-o").arg(&out)).json(0);
+    let outcomes = results["results"]["outcomes"].as_array().unwrap();
+    let outcome = |row: &str| outcomes.iter().find(|outcome| outcome["row"] == row).unwrap();
+    for row in ["dense", "tangent"] {
+        for task in outcome(row)["tasks"].as_array().unwrap() {
+            let name = task["task"].as_str().unwrap();
+            let mut runs = fs::read_dir(out.join("runs").join(row).join(name)).unwrap();
+            let run = fs::read(runs.next().unwrap().unwrap().path().join("run.json")).unwrap();
+            let run: Value = serde_json::from_slice(&run).unwrap();
+            assert_eq!(task["single"], run["accuracy"]["test"], "{row} on {name}");
+            assert_eq!(task["base"], run["base_accuracy"]["test"], "{row} on {name}");
+            assert_ne!(task["single"], task["base"], "{row} on {name} has learned nothing");
+        }
+    }
+    let at = |row: &str, place: usize| outcome(row)["addition"]["curve"][place]["absolute"].as_f64().unwrap();
+    // Coefficients are 0, a half and 1, and there are two tasks: of CART nothing but the mean is left at 0.
+    assert_eq!(at("cart", 0), at("mean", 2));
+    assert_ne!(at("cart", 0), at("dense", 0), "the mean answers like the base");
+    assert_eq!(at("half", 2), at("tangent", 1));
+    assert_ne!(at("half", 2), at("tangent", 2), "half a sum answers like a whole one");
+}
+
 #[test]
 fn a_suite_that_cannot_be_run_is_refused_before_anything_is_trained() {
     struct Case(&'static str, &'static str, &'static [&'static str]);

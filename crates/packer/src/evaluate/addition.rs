@@ -14,7 +14,7 @@ use crate::examples::{Examples, spread};
 
 /// Held-out images of a task by which coefficients of their own are chosen, at most: each is tried many times.
 const ONE_BY_ONE_IMAGES_MAX: usize = 60;
-/// Of the coefficients that are tried for all tasks together, every so manieth is tried for each alone.
+/// Of the coefficients that are tried for all tasks together, every fourth is tried for each alone.
 const ONE_BY_ONE_STRIDE: usize = 4;
 
 /// A task as a row has learned it.

@@ -276,3 +276,18 @@ fn costs(suite: &Suite, trained: Vec<Made>) -> Costs {
     let runs: Vec<RunCost> = trained.into_iter().map(run).collect();
     Costs { table: super::report::cost_table(suite, &runs), runs }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_that_is_up_before_anything_is_opened_stops_it_and_is_no_error() {
+        let suites = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../suites");
+        let suite = Suite::open(&suites.join("small.yaml"), None).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let ending = evaluate(&suite, out.path(), &mut (), &AtomicBool::new(true)).unwrap();
+        assert_eq!(ending, Ending::Stopped);
+        assert!(!out.path().join("runs").exists());
+    }
+}

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::run_folder::{TUNED_FILE, read_head, read_json, write_json};
 
 /// Sets what was measured apart from all other digests, and is raised when it is measured in another way.
-const DOMAIN: &[u8] = b"taskvec evaluation v1\0";
+const DOMAIN: &[u8] = b"taskvec evaluation v2\0";
 
 /// A method with one seed.
 pub(crate) struct Row<'a> {
