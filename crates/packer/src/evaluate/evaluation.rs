@@ -9,8 +9,8 @@
 //! | `tables.md` | the tables of both |
 //! | `tables.json` | the tables of `results.json` and its claims, and nothing else ([`Tables`]): small enough to keep |
 //!
-//! **Stopping.** The flag is looked at between two steps of a run, and while a row is judged before a network is asked. The same call again goes on from there,
-//! and what it writes has the bytes that it would have had.
+//! **Stopping.** The flag is looked at between two steps of a run, and before a network is asked. The same call again goes on from
+//! there, and what it writes has the bytes that it would have had.
 
 use std::collections::HashMap;
 use std::fs;
@@ -140,8 +140,12 @@ fn evaluated(suite: &Suite, base: &Path, out: &Path, watch: &mut dyn Watch, stop
 
 impl Results {
     fn readable(&self) -> Tables {
-        let Results { suite, base, tables, claims, .. } = self.clone();
-        Tables { suite, base, tables, claims }
+        Tables {
+            suite: self.suite.clone(),
+            base: self.base.clone(),
+            tables: self.tables.clone(),
+            claims: self.claims.clone(),
+        }
     }
 }
 
